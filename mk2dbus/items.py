@@ -1,0 +1,153 @@
+"""What an item is: the ground that the inverter side and the bus side share.
+
+A :class:`Leaf` declares an item once: path, type, unit, access, texts. The inverter side fills items
+with values, the bus side shows them; neither knows the other. Values are plain Python, ``None`` means
+"not known right now" (*invalid* on the bus).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+Value = int | float | str | tuple[int, ...] | None
+"""A value of an item; ``None`` when it is not known."""
+
+Number = int | float
+
+INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
+
+
+class Kind(StrEnum):
+    """Type of an item; the text is its D-Bus signature."""
+
+    REAL = "d"
+    INTEGER = "i"
+    TEXT = "s"
+    LIST = "ai"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds and factory default of a writable item, in the unit of the item; ``None``: there is none."""
+
+    minimum: Number | None = None
+    maximum: Number | None = None
+    default: Number | None = None
+
+
+NO_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """Declaration of one item.
+
+    ``decimals`` is the number of decimals of the text; ``texts`` names the values of an enumeration.
+    """
+
+    path: str
+    kind: Kind
+    unit: str = ""
+    writable: bool = False
+    meaning: str = ""
+    source: str = ""
+    decimals: int = 2
+    texts: Mapping[int, str] = field(default_factory=dict)
+
+    def text(self, value: Value) -> str:
+        """The value as a person reads it: ``14.41V``, ``Float``, ``---`` when not known."""
+        if value is None:
+            return "---"
+        if isinstance(value, str):
+            return value
+        if isinstance(value, tuple):
+            return ", ".join(map(str, value))
+        if isinstance(value, int):
+            return self.texts.get(value, f"{value}{self.unit}")
+        # + 0.0 turns -0.0 into 0.0, so that a small negative number does not read "-0".
+        return f"{round(value, self.decimals) + 0.0:.{self.decimals}f}{self.unit}"
+
+    def accept(self, value: object, limits: Limits = NO_LIMITS) -> int | float | str:
+        """Check a value from a client against type and limits; the value as this item keeps it.
+
+        Any integer, float or bool does for a number; an integer item takes a float that is whole.
+
+        Raises:
+            ReadOnly: the item is never writable.
+            InvalidValue: wrong type, not a number, not whole, not one of the enumeration.
+            OutOfRange: outside ``limits``, or beyond what D-Bus can carry back.
+        """
+        if not self.writable:
+            raise ReadOnly(f"{self.path} is read-only")
+        if self.kind is Kind.TEXT:
+            if isinstance(value, str):
+                return value
+            raise InvalidValue(f"{self.path} takes a text, not {_show(value)}")
+        if not isinstance(value, (int, float)):
+            raise InvalidValue(f"{self.path} takes a number, not {_show(value)}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InvalidValue(f"{self.path} takes a number, not {value}")
+        if self.kind is Kind.LIST:
+            raise InvalidValue(f"{self.path} cannot be written as a number")
+        self._check_range(value, limits)
+        if self.kind is Kind.REAL:
+            return float(value)
+        if value != int(value):
+            raise InvalidValue(f"{self.path} takes a whole number, not {value}")
+        whole = int(value)
+        if self.texts and whole not in self.texts:
+            choices = ", ".join(f"{number} ({text})" for number, text in self.texts.items())
+            raise InvalidValue(f"{self.path} cannot be {whole}; it takes {choices}")
+        return whole
+
+    def _check_range(self, value: Number, limits: Limits) -> None:
+        low, high = limits.minimum, limits.maximum
+        if (low is not None and value < low) or (high is not None and value > high):
+            unit = f" {self.unit}" if self.unit else ""
+            raise OutOfRange(
+                f"{self.path} cannot be {_show(value)}{unit}; it takes "
+                f"{'any' if low is None else low} to {'any' if high is None else high}{unit}"
+            )
+        if self.kind is Kind.INTEGER and not INT32_MIN <= value <= INT32_MAX:
+            raise OutOfRange(f"{self.path} cannot be {_show(value)}: too large")
+
+
+def _show(value: object) -> str:
+    """A foreign value for an error text, cut so that a huge one does not flood log or reply."""
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
+
+
+class WriteFailed(Exception):
+    """A write was not done; the message says why in one sentence. Subclasses say whose word it was."""
+
+
+class ReadOnly(WriteFailed):
+    """Not writable, or not now. Nothing was sent."""
+
+
+class InvalidValue(WriteFailed):
+    """Wrong type, not a number, not one of the choices. Nothing was sent."""
+
+
+class OutOfRange(WriteFailed):
+    """Outside minimum and maximum. Nothing was sent."""
+
+
+class AccessLevelRequired(WriteFailed):
+    """The device wants an access level (a grid code password) first. It still has the old value."""
+
+
+class Refused(WriteFailed):
+    """The device refused, or has something else than was written."""
+
+
+class NoReply(WriteFailed):
+    """The device did not answer; whether it took the value is not known."""
+
+
+class Disconnected(WriteFailed):
+    """No connection to adapter or device. Nothing was sent."""
