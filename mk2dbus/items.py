@@ -45,7 +45,8 @@ NO_LIMITS = Limits()
 class Leaf:
     """Declaration of one item.
 
-    ``decimals`` is the number of decimals of the text; ``texts`` names the values of an enumeration.
+    ``decimals`` is the number of decimals of the text; ``texts`` names the values of an enumeration, all of
+    those that can be written unless ``more_choices``.
     """
 
     path: str
@@ -56,6 +57,7 @@ class Leaf:
     source: str = ""
     decimals: int = 2
     texts: Mapping[int, str] = field(default_factory=dict)
+    more_choices: bool = False
 
     def text(self, value: Value) -> str:
         """The value as a person reads it: ``14.41V``, ``Float``, ``---`` when not known."""
@@ -98,7 +100,7 @@ class Leaf:
         if value != int(value):
             raise InvalidValue(f"{self.path} takes a whole number, not {value}")
         whole = int(value)
-        if self.texts and whole not in self.texts:
+        if self.texts and whole not in self.texts and not self.more_choices:
             choices = ", ".join(f"{number} ({text})" for number, text in self.texts.items())
             raise InvalidValue(f"{self.path} cannot be {whole}; it takes {choices}")
         return whole
@@ -150,4 +152,4 @@ class NoReply(WriteFailed):
 
 
 class Disconnected(WriteFailed):
-    """No connection to adapter or device. Nothing was sent."""
+    """No connection to adapter or device; when it was lost on the way, the message says what is known."""

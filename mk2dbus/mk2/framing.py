@@ -115,6 +115,8 @@ class FrameCutter:
         self._buffer = bytearray()
         self.dropped_bytes = 0
         """Bytes skipped since construction."""
+        self.position = 0
+        """How many bytes are done with, as frames or dropped: where in the stream the pending one begins."""
 
     @property
     def pending(self) -> bool:
@@ -145,6 +147,7 @@ class FrameCutter:
 
     def _skip(self, count: int) -> None:
         del self._buffer[:count]
+        self.position += count
         self.dropped_bytes += count
 
     def _cut(self) -> list[Frame]:
@@ -166,6 +169,7 @@ class FrameCutter:
                 frames.append(frame)
                 start += length + 2
         del buffer[:start]
+        self.position += start
         return frames
 
 

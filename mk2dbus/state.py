@@ -1,0 +1,84 @@
+"""What the service itself has to remember: one small JSON file for each adapter, written atomically."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+SYSTEM_STATE_DIR = Path("/var/lib/mk2dbus")
+_FORMAT = 1
+
+
+def default_state_dir(environment: Mapping[str, str] = os.environ) -> Path:
+    """``/var/lib/mk2dbus`` for root, else below the user's state directory."""
+    if os.geteuid() == 0:
+        return SYSTEM_STATE_DIR
+    home = environment.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(home).expanduser() / "mk2dbus"
+
+
+class StateUnwritable(Exception):
+    """The state cannot be saved; what was to be kept is kept in memory only."""
+
+
+class StateFile:
+    """Texts by name, kept in ``<directory>/<adapter>.json``.
+
+    A file that is missing, broken or of another format counts as empty, and is said in the log.
+    """
+
+    def __init__(self, directory: Path, adapter: str) -> None:
+        self.path = directory / f"{adapter}.json"
+        self._texts = self._load()
+
+    def get(self, name: str, default: str) -> str:
+        return self._texts.get(name, default)
+
+    def set(self, name: str, text: str) -> None:
+        """Keep a text.
+
+        Raises:
+            StateUnwritable: it was not saved, and is not kept.
+        """
+        texts = self._texts | {name: text}
+        try:
+            self._save(texts)
+        except OSError as error:
+            raise StateUnwritable(f"cannot save to {self.path}: {error.strerror}") from error
+        self._texts = texts
+
+    def _load(self) -> dict[str, str]:
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+            if content["format"] != _FORMAT:
+                raise ValueError(f"format {content['format']}")
+            texts = content["texts"]
+            if not all(isinstance(text, str) for text in texts.values()):
+                raise ValueError("not texts")
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            log.warning("ignoring %s: %s", self.path, error)
+            return {}
+        return dict(texts)
+
+    def _save(self, texts: Mapping[str, str]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=self.path.parent, prefix=f".{self.path.name}.", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            try:
+                json.dump({"format": _FORMAT, "texts": dict(texts)}, file, ensure_ascii=False)
+                file.flush()
+                os.fsync(file.fileno())
+                temporary.replace(self.path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise

@@ -1,0 +1,71 @@
+"""The objects of one device on the board, ``/Devices/<n>``; they stay while the device comes and goes."""
+
+from __future__ import annotations
+
+import logging
+
+from mk2dbus.items import Value
+from mk2dbus.vebus.board import Board
+from mk2dbus.vebus.device import Device
+from mk2dbus.vebus.paths import device_leaves
+from mk2dbus.vebus.settings import DeviceSettings, Mirrors
+
+log = logging.getLogger(__name__)
+
+_SYSTEM_SETTINGS = {
+    "AssistCurrentBoostFactor": "/Settings/AssistCurrentBoostFactor",
+    "InverterOutputVoltage": "/Settings/InverterOutputVoltage",
+    "PowerAssistEnabled": "/Settings/PowerAssistEnabled",
+    "DisableWaveCheck": "/Settings/UpsFunction",
+    "ChargeCurrent": "/Dc/0/MaxChargeCurrent",
+}
+"""Settings of the first device that paths of the system show (paths.csv)."""
+
+
+def mirrors(folder: str, number: int) -> Mirrors:
+    """Paths that show a setting of this device once more."""
+    paths: dict[str, tuple[str, ...]] = {f"{folder}/DisableWaveCheck": (f"{folder}/UpsFunction",)}
+    if number == 0:
+        for name, path in _SYSTEM_SETTINGS.items():
+            own = f"{folder}/{name}"
+            paths[own] = (*paths.get(own, ()), path)
+    return paths
+
+
+class DeviceItems:
+    """``/Devices/<number>``: identity, measured values, settings."""
+
+    def __init__(self, board: Board, number: int) -> None:
+        self.device: Device | None = None
+        self._board = board
+        self._folder = f"/Devices/{number}"
+        self._version: int | None = None
+        self._leaves = list(device_leaves(number))
+        settings = f"{self._folder}/Settings"
+        self.settings = DeviceSettings(self, board, settings, mirrors(settings, number))
+
+    def attach(self, device: Device) -> None:
+        """A device was found: show who it is. Another kind than before gets new settings."""
+        if self._version not in (None, device.version):
+            log.warning("%s is there now instead of version %s", device, self._version)
+            self.settings.clear()
+        for leaf in self._leaves:
+            if leaf.path not in self._board:
+                self._board.add(leaf)
+        self._version = device.version
+        self.device = device
+        self._board.update(
+            {
+                f"{self._folder}/Version": device.version,
+                f"{self._folder}/ProductId": device.product_id,
+                f"{self._folder}/FirmwareVersion": device.firmware,
+                f"{self._folder}/SerialNumber": device.serial,
+            }
+        )
+
+    def detach(self) -> None:
+        """The device is gone: all its values are invalid."""
+        self.device = None
+        values: dict[str, Value] = dict.fromkeys(leaf.path for leaf in self._leaves)
+        self._board.update({path: None for path in values if path in self._board})
+        self.settings.show()

@@ -1,0 +1,127 @@
+"""The inverter side as a whole: the system's items, one session after the other, the port opened again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from typing import Protocol
+
+from mk2dbus.items import Disconnected, Leaf, WriteFailed
+from mk2dbus.mk2 import errors
+from mk2dbus.mk2.link import Port
+from mk2dbus.vebus.board import Board, Write
+from mk2dbus.vebus.devices import DeviceItems
+from mk2dbus.vebus.panel import Panel
+from mk2dbus.vebus.paths import system_leaves
+from mk2dbus.vebus.session import Session
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_S, LAST_PAUSE_S = 1.0, 30.0
+"""Between attempts to open a lost port: doubled each time."""
+
+OWN_SOURCE = "service"
+"""Leaves whose source begins with this belong to the service, not to the inverter."""
+
+
+class OwnedPort(Port, Protocol):
+    """A port that this side closes when it is done with it."""
+
+    async def close(self) -> None: ...
+
+
+OpenPort = Callable[[], Awaitable[OwnedPort]]
+
+
+def pauses() -> Iterator[float]:
+    """1, 2, 4, 8, 16, 30, 30, … s."""
+    pause = FIRST_PAUSE_S
+    while True:
+        yield pause
+        pause = min(2 * pause, LAST_PAUSE_S)
+
+
+class Driver:
+    """Shows a VE.Bus system on a board as long as it runs.
+
+    Args:
+        board: gets the system's leaves at once, and a device's when it is found.
+        open_port: opens the port anew after it was lost; raises PortUnusable.
+    """
+
+    def __init__(self, board: Board, open_port: OpenPort) -> None:
+        self._board = board
+        self._open_port = open_port
+        self._items: list[DeviceItems] = []
+        self._session: Session | None = None
+        self._own = {leaf.path for leaf in system_leaves() if leaf.source.startswith(OWN_SOURCE)}
+
+    def place(self) -> None:
+        """Put the leaves of the system on the board, not yet known; those of the service excepted."""
+        writers: dict[str, Write] = {
+            "/Mode": self._panel_writer("/Mode", lambda panel, value: panel.set_mode(value)),
+        }
+        for path, input in (
+            ("/Ac/ActiveIn/CurrentLimit", None),
+            ("/Ac/In/1/CurrentLimit", 1),
+            ("/Ac/In/2/CurrentLimit", 2),
+        ):
+            writers[path] = self._panel_writer(path, partial(_set_limit, input))
+        for leaf in self.leaves():
+            self._board.add(leaf, write=writers.get(leaf.path))
+        self._board.update({"/Connected": 0})
+
+    def leaves(self) -> Iterator[Leaf]:
+        """The system leaves that this side fills."""
+        return (leaf for leaf in system_leaves() if leaf.path not in self._own)
+
+    async def run(self, port: OwnedPort) -> None:
+        """Serve an open port, and after its loss open it again, for ever."""
+        while True:
+            self._session = Session(port, self._board, self._items)
+            try:
+                await self._session.run()
+            except errors.PortLost as error:
+                log.warning("%s; waiting for it to come back", error)
+            finally:
+                self._session = None
+                await port.close()
+                self._withdraw()
+            port = await self._reopen()
+            log.info("the port is back")
+
+    async def _reopen(self) -> OwnedPort:
+        complained: str | None = None
+        for pause in pauses():
+            await asyncio.sleep(pause)
+            try:
+                return await self._open_port()
+            except errors.PortUnusable as error:
+                if str(error) != complained:
+                    complained = str(error)
+                    log.info("%s", error)
+        raise AssertionError("pauses() does not end")
+
+    def _withdraw(self) -> None:
+        """Without a port nothing is known, not even the adapter."""
+        self._board.update({leaf.path: None for leaf in self.leaves()} | {"/Connected": 0})
+
+    def _panel_writer(
+        self, path: str, command: Callable[[Panel, int | float | str], Awaitable[None]]
+    ) -> Write:
+        async def write(value: int | float | str) -> None:
+            panel = self._session.panel if self._session is not None else None
+            if panel is None:
+                raise Disconnected(f"{path} cannot be written: the inverter is not connected")
+            try:
+                await command(panel, value)
+            except WriteFailed as error:
+                raise type(error)(f"{path}: {error}") from error
+
+        return write
+
+
+async def _set_limit(input: int | None, panel: Panel, value: int | float | str) -> None:
+    await panel.set_limit(value, input)

@@ -1,0 +1,62 @@
+"""The leaves of the system and of a device, declared in ``data/paths.csv`` (dbus-contract.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+from mk2dbus.items import Kind, Leaf
+from mk2dbus.vebus.tables import choices, rows
+
+DEVICE_FOLDER = "/Devices/<n>/"
+SENSOR_FOLDER = "/AcSensor/<k>/"
+SENSORS = range(9)
+
+_DECIMALS = {"V": 2, "A": 1, "W": 0, "VA": 0, "Hz": 1, "%": 1, "kWh": 2, "°C": 1}
+"""Decimals of a text, by unit; volts of an AC leaf have none."""
+
+
+def _decimals(path: str, unit: str) -> int:
+    if unit == "V" and "/Ac/" in path:
+        return 0
+    return _DECIMALS.get(unit, 2)
+
+
+@cache
+def _declared() -> tuple[Leaf, ...]:
+    return tuple(
+        Leaf(
+            path=row["path"],
+            kind=Kind(row["type"]),
+            unit=row["unit"],
+            writable=row["access"] == "W",
+            meaning=row["meaning"],
+            source=row["source"],
+            decimals=_decimals(row["path"], row["unit"]),
+            texts=choices(row["meaning"]) if row["type"] == "i" else {},
+        )
+        for row in rows("paths.csv")
+    )
+
+
+def _at(leaf: Leaf, path: str) -> Leaf:
+    return Leaf(
+        path, leaf.kind, leaf.unit, leaf.writable, leaf.meaning, leaf.source, leaf.decimals, leaf.texts
+    )
+
+
+def system_leaves() -> Iterator[Leaf]:
+    """The leaves that belong to no single device; they exist always."""
+    for leaf in _declared():
+        if leaf.path.startswith(SENSOR_FOLDER):
+            for number in SENSORS:
+                yield _at(leaf, leaf.path.replace("<k>", str(number)))
+        elif not leaf.path.startswith(DEVICE_FOLDER):
+            yield leaf
+
+
+def device_leaves(number: int) -> Iterator[Leaf]:
+    """The leaves of ``/Devices/<number>`` that every device has."""
+    for leaf in _declared():
+        if leaf.path.startswith(DEVICE_FOLDER):
+            yield _at(leaf, leaf.path.replace("<n>", str(number)))
