@@ -47,6 +47,7 @@ class Panel:
         self._command: Command | None = None
         self._commanded = asyncio.Event()
         self._lock = asyncio.Lock()
+        self._last_sent = -REPEAT_S
 
     @property
     def in_control(self) -> bool:
@@ -55,10 +56,13 @@ class Panel:
 
     async def run(self) -> None:
         """Repeat the panel frame while in control. Runs as long as the session."""
+        loop = asyncio.get_running_loop()
         while True:
             await self._commanded.wait()
-            await asyncio.sleep(REPEAT_S)
-            if self._command is not None:
+            # Whoever writes sends a frame at once; the rhythm starts anew from there.
+            if (pause := self._last_sent + REPEAT_S - loop.time()) > 0:
+                await asyncio.sleep(pause)
+            elif self._command is not None:
                 await self._send(self._command)
 
     def other_panel(self, frame: PanelFrame) -> None:
@@ -168,6 +172,7 @@ class Panel:
 
     async def _send(self, command: Command) -> None:
         """Send a panel frame. A missing acknowledgement is no failure: what the system shows decides."""
+        self._last_sent = asyncio.get_running_loop().time()
         try:
             await self._link.request(SendPanel(*command), priority=Priority.CONTROL)
         except errors.NoReply as error:

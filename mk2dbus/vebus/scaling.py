@@ -34,10 +34,10 @@ class RamScale:
         return self.info.offset == _BIT_MARK
 
     @property
-    def factor(self) -> float:
-        """Units a step."""
+    def _divisor(self) -> int:
+        """Steps a unit; 0 where a step is one or more units."""
         size = abs(self.info.scale)
-        return 1 / (_FRACTION_BASE - size) if size >= _FRACTION_FROM else float(size)
+        return _FRACTION_BASE - size if size >= _FRACTION_FROM else 0
 
     def value(self, raw: int, *, signed: bool | None = None) -> Number:
         """The value of a raw word. ``signed`` overrules what the info says (the currents, §3.3)."""
@@ -49,7 +49,9 @@ class RamScale:
 
     def scaled(self, number: int) -> float:
         """A number of any width (a sum, 24 bits, 8 bits) in units."""
-        return (number + self.info.offset) * self.factor
+        shifted = number + self.info.offset
+        # A division gives the decimal that is meant (50.55), a product of 0.01 does not.
+        return shifted / self._divisor if self._divisor else float(shifted * abs(self.info.scale))
 
     def raw(self, value: Number) -> int:
         """The word nearest to a value.
@@ -59,7 +61,8 @@ class RamScale:
         """
         if self.is_bit:
             raise ValueError("a bit has no word of its own")
-        number = round(value / self.factor) - self.info.offset
+        steps = value * self._divisor if self._divisor else value / abs(self.info.scale)
+        number = round(steps) - self.info.offset
         low, high = (-0x8000, 0x7FFF) if self.info.scale < 0 else (0, RAW_MAX)
         if not low <= number <= high:
             raise ValueError(f"{value} does not fit in a word")
