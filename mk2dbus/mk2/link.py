@@ -135,6 +135,8 @@ class Link:
         self.counters = Counters()
         self.last_received: float | None = None
         """Loop time of the last good frame."""
+        self.last_answer: float | None = None
+        """Loop time of the last reply to a request."""
         self._port = port
         self._unasked = unasked
         self._depth = winmon_depth
@@ -457,6 +459,8 @@ class Link:
     # --- ends ------------------------------------------------------------------------------------------
 
     def _resolve(self, exchange: _Exchange, answer: object) -> None:
+        if answer is not None:
+            self.last_answer = self._now()
         if not exchange.future.done():
             exchange.future.set_result(answer)
 

@@ -183,6 +183,10 @@ class Device:
         except errors.NoReply as error:
             log.warning("%s: write of setting %d was not acknowledged: %s", self, id, error)
             return None
+        except errors.Rejected as error:
+            # It should have what it had; look, so that what is shown is what it has.
+            await self._fetch(id, f"it refused before: {error}")
+            raise write_failure(error, "") from error
         except errors.Mk2Error as error:
             raise write_failure(error, "whether it was stored is not known") from error
 

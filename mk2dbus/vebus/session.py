@@ -189,8 +189,8 @@ class Session:
                 tasks.create_task(telemetry.run(), name="telemetry")
                 tasks.create_task(self.panel.run(), name="panel")
                 tasks.create_task(self._look_around(devices, telemetry, accessory), name="discovery")
-        except* (SystemGone, errors.Mk2Error) as group:
-            raise group.exceptions[0] from None
+        except BaseExceptionGroup as group:
+            raise _first(group) from None
         finally:
             accessory.cancel()
             self.panel = None
@@ -255,6 +255,14 @@ class Session:
                 self._suspect = True
                 self._telemetry.check_soon()
             self._adapter_mode = said.mode
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What a group of tasks failed of."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _identity(devices: list[Device], present: int) -> Mapping[str, Value]:

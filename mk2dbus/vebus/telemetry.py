@@ -108,30 +108,41 @@ class Telemetry:
             PortLost, LinkClosed: the link is over.
         """
         loop = asyncio.get_running_loop()
-        start = last_answer = loop.time()
         for poll in self._plan:
             # Everything once, in the order of the plan; "is all as it was" not before there was something.
-            poll.due = start + (WATCH_S if poll.name == _WATCH else 0.0)
-        while self._plan:
-            poll = min(self._plan, key=lambda poll: poll.due)
-            if (wait := poll.due - loop.time()) > 0:
-                await asyncio.sleep(wait)
-            try:
-                values = await poll.read()
-            except errors.NoReply as error:
-                poll.failures += 1
-                log.debug("%s: %s", poll.name, error)
-                if loop.time() - last_answer > SILENCE_S:
-                    raise SystemGone(f"no answer for {SILENCE_S} s") from error
-            except errors.Rejected as error:
-                log.info("the system does not tell %s values: %s", poll.name, error)
-                self._plan.remove(poll)
-                continue
-            else:
-                poll.failures = 0
-                last_answer = loop.time()
-                self.freshness.publish(poll.name, values)
-            poll.due = self._next_due(poll, loop.time())
+            poll.due = loop.time() + (WATCH_S if poll.name == _WATCH else 0.0)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch_silence(), name="silence")
+            while True:
+                poll = min(self._plan, key=lambda poll: poll.due)
+                if (wait := poll.due - loop.time()) > 0:
+                    await asyncio.sleep(wait)
+                await self._run_poll(poll)
+
+    async def _watch_silence(self) -> None:
+        """Notice in time that nothing is answered any more, whatever the polls wait for."""
+        loop = asyncio.get_running_loop()
+        answered = loop.time()
+        while (left := answered + SILENCE_S - loop.time()) > 0:
+            await asyncio.sleep(left)
+            answered = max(answered, self._link.last_answer or answered)
+        raise SystemGone(f"no answer for {SILENCE_S} s")
+
+    async def _run_poll(self, poll: Poll) -> None:
+        now = asyncio.get_running_loop().time
+        try:
+            values = await poll.read()
+        except errors.NoReply as error:
+            poll.failures += 1
+            log.debug("%s: %s", poll.name, error)
+        except errors.Rejected as error:
+            log.info("the system does not tell %s values: %s", poll.name, error)
+            self._plan.remove(poll)
+            return
+        else:
+            poll.failures = 0
+            self.freshness.publish(poll.name, values)
+        poll.due = self._next_due(poll, now())
 
     def _next_due(self, poll: Poll, now: float) -> float:
         if poll.failures:

@@ -1,0 +1,186 @@
+"""The service on the bus: a tree of items under a name, kept there whatever happens to the bus."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from .access import Access
+from .announcer import Announcer, Changes
+from .connection import CALL_TIMEOUT_S, Connection
+from .errors import BusError, ConnectionLost
+from .names import BUS_ITEM, DAEMON, ITEMS_CHANGED
+from .server import Server
+from .tree import ROOT, Tree
+from .values import changed_items
+from .wire import Message
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 2.0
+
+RELEASE_TIMEOUT_S = 0.5
+"""The daemon takes the name back when the connection ends anyhow; this is only the polite way."""
+
+
+def pauses() -> Iterator[float]:
+    """Seconds between attempts: 0.2, 0.4, 0.8, 1.6, 2, 2, 2 …"""
+    pause = FIRST_PAUSE_S
+    while True:
+        yield pause
+        pause = min(2 * pause, LAST_PAUSE_S)
+
+
+class BusService:
+    """Serves a tree on the bus. Nothing happens before :meth:`connect` or :meth:`start`.
+
+    Call :meth:`start` when every path is in place: that is when others can see the name. Then await
+    :meth:`run` for as long as the service lives, and :meth:`close` in the end, whatever came before.
+    """
+
+    def __init__(self, tree: Tree, bus: str = "system", access: Access | None = None) -> None:
+        self._tree = tree
+        self._bus = bus
+        self._access = access or Access()
+        self._server = Server(tree, self._access)
+        self._announcer: Announcer | None = None
+        self._connection: Connection | None = None
+        self._name = ""
+        self._owned = False
+        self._name_lost = asyncio.Event()
+
+    @property
+    def owns_name(self) -> bool:
+        """Whether clients can find the service right now."""
+        return self._owned and self._connection is not None and not self._connection.lost.done()
+
+    async def connect(self) -> None:
+        """Connect, so that :meth:`call` works before there is a name. Nothing to do when connected.
+
+        Raises:
+            BusUnreachable: no bus at the address, or it does not let us in.
+        """
+        if self._connection is not None and not self._connection.lost.done():
+            return
+        self._connection = await Connection.open(
+            self._bus, on_call=self._server.handle, on_signal=self._on_signal
+        )
+        self._connection.on_drained = self._wake
+
+    async def start(self, name: str) -> None:
+        """Put the name on the bus; connects first when that is still to do.
+
+        Raises:
+            BusUnreachable: see :meth:`connect`.
+            NameTaken: it has another owner.
+            NameRefused: the bus does not let us own it.
+            ConnectionLost, CallTimedOut: the bus went away meanwhile.
+        """
+        self._name = name
+        if self._announcer is None:
+            loop = asyncio.get_running_loop()
+            self._announcer = Announcer(self._tree, self._tell, self._ready, loop)
+            self._tree.on_change = self._wake
+        await self.connect()
+        await self._take_name()
+
+    async def run(self) -> None:
+        """Keep the service on the bus until cancelled: connect and take the name again when lost."""
+        while True:
+            if self.owns_name:
+                log.warning("%s is off the bus: %s", self._name, await self._loss())
+            for pause in pauses():
+                await asyncio.sleep(pause)
+                try:
+                    await self.connect()
+                    await self._take_name()
+                except BusError as error:
+                    log.debug("not back yet: %s", error)
+                else:
+                    break
+            log.warning("%s is on the bus again", self._name)
+
+    async def close(self) -> None:
+        """Let running writes end (at most 1 s), give the name back, end the connection. Leaves no task."""
+        self._tree.on_change = None
+        if self._announcer is not None:
+            self._announcer.stop()
+        await self._access.close()
+        await self._server.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                if self._owned:
+                    async with asyncio.timeout(RELEASE_TIMEOUT_S):
+                        await connection.release_name(self._name)
+            except (BusError, TimeoutError) as error:
+                log.debug("the name was not given back: %s", error)
+            finally:
+                self._owned = False
+                connection.close()
+
+    async def call(
+        self,
+        destination: str,
+        path: str,
+        interface: str,
+        member: str,
+        signature: str = "",
+        body: Sequence[object] = (),
+        *,
+        timeout_s: float = CALL_TIMEOUT_S,
+    ) -> list[Any]:
+        """Call a method of another service on the same bus.
+
+        Raises:
+            CallFailed: the other side answered with an error.
+            CallTimedOut: no answer in ``timeout_s``.
+            ConnectionLost: not connected, or not any more.
+        """
+        if self._connection is None:
+            raise ConnectionLost("not connected to the bus")
+        return await self._connection.call(
+            destination, path, interface, member, signature, body, timeout_s=timeout_s
+        )
+
+    async def _take_name(self) -> None:
+        if self._connection is None:
+            raise ConnectionLost("not connected to the bus")
+        # Nobody could have heard of earlier changes; from here on each is kept until it is told.
+        self._tree.take_changes()
+        self._name_lost.clear()
+        await self._connection.request_name(self._name)
+        self._owned = True
+        self._wake()
+
+    async def _loss(self) -> str:
+        """Wait until connection or name are lost; the reason."""
+        connection = self._connection
+        if connection is None:
+            return "closed"
+        taken = asyncio.create_task(self._name_lost.wait(), name="name lost")
+        try:
+            either: list[asyncio.Future[Any]] = [taken, connection.lost]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            taken.cancel()
+        self._owned = False
+        return connection.lost.result() if connection.lost.done() else "another program took the name"
+
+    def _on_signal(self, signal: Message) -> None:
+        if signal.sender == DAEMON and signal.member == "NameLost" and signal.arguments() == [self._name]:
+            self._owned = False
+            self._name_lost.set()
+
+    def _wake(self) -> None:
+        if self._announcer is not None:
+            self._announcer.wake()
+
+    def _ready(self) -> bool:
+        return self._connection is not None and self.owns_name and not self._connection.stalled
+
+    def _tell(self, changes: Changes) -> None:
+        if self._connection is not None:
+            self._connection.signal(ROOT, BUS_ITEM, ITEMS_CHANGED, changed_items(changes))

@@ -1,0 +1,265 @@
+"""D-Bus messages as bytes: cutting a stream into messages, headers both ways, simple arguments. No I/O.
+
+Section numbers are those of the D-Bus specification, "Message Protocol". Bodies with containers in them are
+left to the library, see `library.py`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import lru_cache
+from typing import NamedTuple
+
+from .errors import Malformed
+
+LITTLE_ENDIAN, BIG_ENDIAN = "<", ">"
+
+MAX_MESSAGE = 4 << 20
+"""Longest message that is taken in, in bytes; the bus allows 32 MiB and more, nobody has that to tell us."""
+
+_PROTOCOL_VERSION = 1
+_FIXED = 16  # byte order, type, flags, version, length of the body, serial, length of the fields
+_PAD = bytes(8)
+_NO_REPLY_EXPECTED = 0x1
+
+_SIZES = {"y": 1, "b": 4, "n": 2, "q": 2, "i": 4, "u": 4, "h": 4, "x": 8, "t": 8, "d": 8}
+_CODES = {"y": "B", "b": "I", "n": "h", "q": "H", "i": "i", "u": "I", "h": "I", "x": "q", "t": "Q", "d": "d"}
+
+
+class MessageType(IntEnum):
+    METHOD_CALL = 1
+    METHOD_RETURN = 2
+    ERROR = 3
+    SIGNAL = 4
+
+
+class Field(IntEnum):
+    """Header fields."""
+
+    PATH = 1
+    INTERFACE = 2
+    MEMBER = 3
+    ERROR_NAME = 4
+    REPLY_SERIAL = 5
+    DESTINATION = 6
+    SENDER = 7
+    SIGNATURE = 8
+
+
+class Body(NamedTuple):
+    """What a message carries, encoded in little endian."""
+
+    signature: str
+    data: bytes
+
+
+NOTHING = Body("", b"")
+
+
+class Argument(NamedTuple):
+    """A variant as it came. ``value`` is None for containers: no item takes one, so they are not decoded."""
+
+    signature: str
+    value: int | float | str | Argument | None
+
+
+@dataclass(slots=True)
+class Message:
+    """A message; ``body`` is still encoded, in the byte order ``endian``."""
+
+    type: int
+    serial: int = 0
+    path: str = ""
+    interface: str = ""
+    member: str = ""
+    error_name: str = ""
+    reply_serial: int = 0
+    destination: str = ""
+    sender: str = ""
+    signature: str = ""
+    no_reply: bool = False
+    body: bytes = b""
+    endian: str = LITTLE_ENDIAN
+    truncated: bool = False
+    """The body was longer than :data:`MAX_MESSAGE` and is not here."""
+
+    def arguments(self) -> list[int | float | str | Argument]:
+        """The body, where its signature holds simple types and variants only.
+
+        Raises:
+            Malformed: another type, or the body does not fit.
+        """
+        reader = Reader(self.body, self.endian)
+        return [reader.variant() if token == "v" else reader.simple(token) for token in self.signature]
+
+
+class Reader:
+    """Reads simple values from the front of encoded data."""
+
+    def __init__(self, data: bytes, endian: str, position: int = 0) -> None:
+        self._data = data
+        self._endian = endian
+        self.position = position
+
+    def align(self, size: int) -> None:
+        self.position += -self.position % size
+
+    def simple(self, token: str) -> int | float | str:
+        """The next value of a type that is no container. Malformed when there is none."""
+        try:
+            if token in "so":
+                return self._text(int(self.simple("u")))
+            if token == "g":
+                return self._text(int(self.simple("y")))
+            size = _SIZES[token]
+            self.align(size)
+            number: int | float
+            (number,) = struct.unpack_from(self._endian + _CODES[token], self._data, self.position)
+        except (KeyError, struct.error, IndexError, UnicodeDecodeError) as error:
+            raise Malformed(f"no {token!r} at byte {self.position} of {len(self._data)}") from error
+        self.position += size
+        return bool(number) if token == "b" else number
+
+    def variant(self, depth: int = 0) -> Argument:
+        """The next variant; what a container holds is left out (and nothing behind it can be read)."""
+        signature = str(self.simple("g"))
+        if signature in _SIZES or signature in ("s", "o", "g"):
+            return Argument(signature, self.simple(signature))
+        if signature == "v" and depth < 1:
+            return Argument(signature, self.variant(depth + 1))
+        return Argument(signature, None)
+
+    def _text(self, length: int) -> str:
+        end = self.position + length
+        if end >= len(self._data):
+            raise IndexError("text ends behind the message")
+        text = self._data[self.position : end].decode()
+        self.position = end + 1
+        return text
+
+
+class Cutter:
+    """Cuts what the socket brings into messages. Holds at most one message of :data:`MAX_MESSAGE` bytes.
+
+    A longer one is passed on without its body, so that it can be answered.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._skip = 0
+
+    def feed(self, data: bytes) -> None:
+        if self._skip:
+            skipped = min(self._skip, len(data))
+            self._skip -= skipped
+            data = data[skipped:]
+        self._buffer += data
+
+    def messages(self) -> Iterator[Message | Malformed]:
+        """Take the messages that are complete, one by one. One that cannot be read comes as its error.
+
+        Raises:
+            Malformed: the stream itself makes no sense; where the next message begins is not known.
+        """
+        while len(self._buffer) >= _FIXED:
+            endian, fields, body = self._lengths()
+            whole = fields + body
+            truncated = whole > MAX_MESSAGE
+            if truncated and fields > MAX_MESSAGE:
+                raise Malformed(f"a header of {fields} bytes")
+            wanted = fields if truncated else whole
+            if len(self._buffer) < wanted:
+                return
+            data = bytes(self._buffer[:wanted])
+            if truncated:
+                self._skip = max(0, whole - len(self._buffer))
+            del self._buffer[:whole]
+            try:
+                message = decode_header(data[:fields], endian)
+            except Malformed as error:
+                yield error
+                continue
+            message.body = data[fields:]
+            message.truncated = truncated
+            yield message
+
+    def _lengths(self) -> tuple[str, int, int]:
+        """Byte order, length of the header with its padding, length of the body."""
+        endian = {ord("l"): LITTLE_ENDIAN, ord("B"): BIG_ENDIAN}.get(self._buffer[0])
+        if endian is None or self._buffer[3] != _PROTOCOL_VERSION:
+            raise Malformed(f"no message begins with {self._buffer[:4].hex(' ')}")
+        body, _serial, fields = struct.unpack_from(f"{endian}III", self._buffer, 4)
+        return endian, _FIXED + fields + -fields % 8, body
+
+
+def decode_header(data: bytes, endian: str) -> Message:
+    """Read a header; fields the specification does not know (yet) are passed over, as it demands."""
+    serial, fields = struct.unpack_from(f"{endian}II", data, 8)
+    message = Message(data[1], serial, no_reply=bool(data[2] & _NO_REPLY_EXPECTED), endian=endian)
+    reader = Reader(data, endian, _FIXED)
+    while reader.position < _FIXED + fields:
+        reader.align(8)
+        code = reader.simple("y")
+        value = reader.variant().value
+        match code, value:
+            case Field.PATH, str():
+                message.path = value
+            case Field.INTERFACE, str():
+                message.interface = value
+            case Field.MEMBER, str():
+                message.member = value
+            case Field.ERROR_NAME, str():
+                message.error_name = value
+            case Field.REPLY_SERIAL, int():
+                message.reply_serial = value
+            case Field.DESTINATION, str():
+                message.destination = value
+            case Field.SENDER, str():
+                message.sender = value
+            case Field.SIGNATURE, str():
+                message.signature = value
+            case _, None:
+                raise Malformed(f"header field {code} holds a container")
+    return message
+
+
+def encode_header(message: Message, body_length: int, endian: str = LITTLE_ENDIAN) -> bytes:
+    """The header, up to where the body begins."""
+    fields = b""
+    for code, token, value in (
+        (Field.PATH, "o", message.path),
+        (Field.INTERFACE, "s", message.interface),
+        (Field.MEMBER, "s", message.member),
+        (Field.ERROR_NAME, "s", message.error_name),
+        (Field.REPLY_SERIAL, "u", message.reply_serial),
+        (Field.DESTINATION, "s", message.destination),
+        (Field.SIGNATURE, "g", message.signature),
+    ):
+        if value:
+            fields += _PAD[: -len(fields) % 8] + (
+                struct.pack(f"{endian}BBBxI", code, 1, ord("u"), value)
+                if isinstance(value, int)
+                else _text_field(code, token, value, endian)
+            )
+    fixed = struct.pack(
+        f"{endian}BBBBIII",
+        ord("l" if endian == LITTLE_ENDIAN else "B"),
+        message.type,
+        _NO_REPLY_EXPECTED if message.no_reply else 0,
+        _PROTOCOL_VERSION,
+        body_length,
+        message.serial,
+        len(fields),
+    )
+    return fixed + fields + _PAD[: -len(fields) % 8]
+
+
+@lru_cache(maxsize=512)
+def _text_field(code: Field, token: str, text: str, endian: str) -> bytes:
+    data = text.encode()
+    if token == "g":
+        return struct.pack("BBBxB", code, 1, ord(token), len(data)) + data + b"\0"
+    return struct.pack(f"{endian}BBBxI", code, 1, ord(token), len(data)) + data + b"\0"
