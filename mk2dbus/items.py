@@ -87,34 +87,38 @@ class Leaf:
         if self.kind is Kind.TEXT:
             if isinstance(value, str):
                 return value
-            raise InvalidValue(f"{self.path} takes a text, not {_show(value)}")
-        if not isinstance(value, (int, float)):
-            raise InvalidValue(f"{self.path} takes a number, not {_show(value)}")
+            raise InvalidValue(f"{self.path} cannot be {_show(value)}; it takes a text")
+        if self.kind is Kind.LIST or not isinstance(value, (int, float)):
+            raise InvalidValue(self._complaint(value, limits))
         if isinstance(value, float) and not math.isfinite(value):
-            raise InvalidValue(f"{self.path} takes a number, not {value}")
-        if self.kind is Kind.LIST:
-            raise InvalidValue(f"{self.path} cannot be written as a number")
-        self._check_range(value, limits)
-        if self.kind is Kind.REAL:
-            return float(value)
-        if value != int(value):
-            raise InvalidValue(f"{self.path} takes a whole number, not {value}")
-        whole = int(value)
-        if self.texts and whole not in self.texts and not self.more_choices:
-            choices = ", ".join(f"{number} ({text})" for number, text in self.texts.items())
-            raise InvalidValue(f"{self.path} cannot be {whole}; it takes {choices}")
-        return whole
-
-    def _check_range(self, value: Number, limits: Limits) -> None:
+            raise InvalidValue(self._complaint(value, limits))
         low, high = limits.minimum, limits.maximum
         if (low is not None and value < low) or (high is not None and value > high):
-            unit = f" {self.unit}" if self.unit else ""
-            raise OutOfRange(
-                f"{self.path} cannot be {_show(value)}{unit}; it takes "
-                f"{'any' if low is None else low} to {'any' if high is None else high}{unit}"
-            )
-        if self.kind is Kind.INTEGER and not INT32_MIN <= value <= INT32_MAX:
-            raise OutOfRange(f"{self.path} cannot be {_show(value)}: too large")
+            raise OutOfRange(self._complaint(value, limits))
+        if self.kind is Kind.REAL:
+            return float(value)
+        if not INT32_MIN <= value <= INT32_MAX:
+            raise OutOfRange(self._complaint(value, limits))
+        whole = int(value)
+        if whole != value or (self.texts and whole not in self.texts and not self.more_choices):
+            raise InvalidValue(self._complaint(value, limits))
+        return whole
+
+    def _complaint(self, value: object, limits: Limits) -> str:
+        """One sentence: what cannot be, and what can."""
+        unit = f" {self.unit}" if self.unit else ""
+        if self.texts and not self.more_choices:
+            takes = ", ".join(f"{number} ({text})" for number, text in self.texts.items())
+        else:
+            takes = "a whole number" if self.kind is Kind.INTEGER else "a number"
+            low, high = limits.minimum, limits.maximum
+            if low is not None and high is not None:
+                takes += f" from {low} to {high}{unit}"
+            elif low is not None or high is not None:
+                takes += f" of at least {low}{unit}" if high is None else f" up to {high}{unit}"
+            elif unit:
+                takes += f" of{unit}"
+        return f"{self.path} cannot be {_show(value)}{unit}; it takes {takes}"
 
 
 def _show(value: object) -> str:

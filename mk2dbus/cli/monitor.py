@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import shutil
+import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -150,7 +150,9 @@ class Table:
         if self._due is not None:
             self._due.cancel()
             self._due = None
-        columns, rows = shutil.get_terminal_size()
+        # Not shutil's, which believes COLUMNS and LINES after a resize.
+        size = os.get_terminal_size(sys.stdout.fileno())
+        columns, rows = size.columns or 80, size.lines or 24
         lines = self.lines(columns)[:rows]
         # Each line clears its own rest, so nothing flickers.
         sys.stdout.write("\x1b[H" + "\n".join(f"{line}\x1b[K" for line in lines) + "\x1b[J")
@@ -158,8 +160,8 @@ class Table:
 
     def lines(self, columns: int) -> list[str]:
         """The table, no line wider than ``columns``: groups side by side where there is room."""
-        state = "" if self._there else "  (gone; waiting for it)"
-        lines = [f"{self._service}{state}"[:columns], "Ctrl-C ends"[:columns], ""]
+        state = "Ctrl-C ends" if self._there else "gone; waiting for it (Ctrl-C ends)"
+        lines = [self._service[:columns], state[:columns], ""]
         groups = [group for title, rows in _GROUPS if (group := self._group(title, rows))]
         width = max((len(line) for group in groups for line in group), default=0) + 3
         beside = max(1, columns // width) if groups else 1

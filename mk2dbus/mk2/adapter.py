@@ -114,6 +114,8 @@ class Reset(AdapterRequest[AdapterVersion]):
     """``R``: reset the adapter; it answers ``V`` after about 2 s."""
 
     section: ClassVar[str] = "3"
+    # A ``V`` that the adapter sent by itself can be under way at that moment.
+    not_before_s: ClassVar[float] = 0.5
     reply_timeout_s: ClassVar[float] = 4.0
     attempts: ClassVar[int] = 1
     excludes_others: ClassVar[bool] = True

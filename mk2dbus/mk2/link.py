@@ -1,8 +1,8 @@
 """The link: one task owns the port, sends requests in order of priority and gives each its own reply.
 
 Winmon commands travel in slots X, Y, Z, whose letter the reply carries; the letter changes with every
-command, and one whose reply stayed out rests until the reply came late or cannot come any more. So a late
-reply never answers another request. Replies to adapter commands are recognised by what they say.
+command, and one whose reply stayed out rests until the reply cannot come any more. So a late reply never
+answers another request. Replies to adapter commands are recognised by what they say.
 
 Time is that of the event loop; nothing here sleeps.
 """
@@ -23,12 +23,13 @@ from mk2dbus.mk2.adapter import (
     AdapterVersion,
     LedStatus,
     PanelFrame,
+    Reset,
     SetAddress,
     read_leds,
     read_panel,
     read_version,
 )
-from mk2dbus.mk2.errors import LinkClosed, Mk2Error, NoReply
+from mk2dbus.mk2.errors import LinkClosed, Mk2Error, NoReply, PortLost
 from mk2dbus.mk2.framing import Frame, FrameCutter, FrameType, adapter_frame, hex_bytes
 from mk2dbus.mk2.request import AdapterRequest, More, R, Request, Winmon
 
@@ -44,10 +45,14 @@ BITS_PER_BYTE = 10
 SLOTS = b"XYZ"
 
 REST_S = 2.0
-"""How long a slot letter rests after its reply stayed out: four times the recommended time-out."""
+"""How long a slot letter rests after its reply stayed out: four times the recommended time-out. When all
+letters rest, winmon commands wait: a slow answer is better than the answer to another question."""
 
 SPLIT_REPLY_WINDOW_S = 0.5
 """After one part of a split reply, how long the next may take."""
+
+MAX_PARTS = 8
+"""Parts taken for one reply: setting info, the longest, has five, and the rest of another can come before."""
 
 
 class Priority(IntEnum):
@@ -106,9 +111,23 @@ class _Exchange:
     serial: int
     future: asyncio.Future[Any]
     attempts_left: int
+    wanted_by: _Exchange | None = None
+    """Who needs the address that this one sets."""
     letter: int = 0
+    sent_at: float = 0.0
     deadline: float = 0.0
     parts: list[bytes] = field(default_factory=list)
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return (self.wanted_by or self).future.done()
+
+    def fail(self, error: Mk2Error) -> None:
+        """Tell who waits; one whose address cannot be set fails with that."""
+        future = (self.wanted_by or self).future
+        if not future.done():
+            future.set_exception(error)
 
     def __lt__(self, other: _Exchange) -> bool:
         return (self.priority, self.serial) < (other.priority, other.serial)
@@ -180,18 +199,26 @@ class Link:
             NoReply: nothing that fits came, after all attempts.
             Rejected: the device said no.
             PortLost, LinkClosed: the link is over; nothing is known of the request if it was on its way.
+            ValueError, OverflowError: the request, or the address, cannot be put into bytes.
         """
         if self._ended is not None:
-            raise self._ended
+            raise _copy(self._ended)
         if isinstance(request, Winmon) and address is None:
             raise ValueError(f"{request} needs the address of a device")
+        # What cannot be sent is the caller's error, and must not reach the task that serves all.
+        _frames(request, SLOTS[0])
+        if address is not None:
+            SetAddress(address).frame()
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        heapq.heappush(
-            self._waiting,
-            _Exchange(request, address, priority, next(self._serials), future, request.attempts),
-        )
+        exchange = _Exchange(request, address, priority, next(self._serials), future, request.attempts)
+        heapq.heappush(self._waiting, exchange)
         self._wake.set()
-        return await future
+        try:
+            return await future
+        finally:
+            if exchange in self._waiting:
+                self._waiting.remove(exchange)
+                heapq.heapify(self._waiting)
 
     async def run(self) -> None:
         """Serve the port until it is lost or the task is cancelled; then every waiter is told.
@@ -210,13 +237,14 @@ class Link:
                 self._expire()
                 self._send_what_may()
                 await self._sleep_until(self._next_deadline())
-        except Mk2Error as error:
+        except PortLost as error:
             self._end(error)
             raise
         finally:
+            # First of all: a second cancellation can end the waiting below.
+            self._end(LinkClosed("the link was closed"))
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
-            self._end(LinkClosed("the link was closed"))
 
     # --- time ------------------------------------------------------------------------------------------
 
@@ -235,12 +263,15 @@ class Link:
         deadlines = [exchange.deadline for exchange in self._on_line]
         if self._cutter.pending:
             deadlines.append(self._pending_since() + INCOMPLETE_TIMEOUT_S)
+        if self._waiting:
+            deadlines.extend(self._resting.values())
         return min(deadlines, default=None)
 
     def _expire(self) -> None:
         now = self._now()
         while self._cutter.pending and now >= self._pending_since() + INCOMPLETE_TIMEOUT_S:
             self._dispatch(self._cutter.give_up())
+        self._resting = {letter: until for letter, until in self._resting.items() if now < until}
         for exchange in [exchange for exchange in self._on_line if now >= exchange.deadline]:
             self._expire_exchange(exchange, now)
 
@@ -254,7 +285,7 @@ class Link:
         if exchange.letter:
             self._resting[exchange.letter] = now + REST_S
         exchange.attempts_left -= 1
-        if exchange.future.done():
+        if exchange.over:
             return
         if exchange.attempts_left > 0:
             log.debug("no reply to %s, trying again", request)
@@ -265,7 +296,7 @@ class Link:
         if isinstance(request, Winmon):
             # The adapter may have lost its address with whatever made it silent.
             self._address = None
-        exchange.future.set_exception(
+        exchange.fail(
             NoReply(f"no reply to {request} in {request.reply_timeout_s} s, {request.attempts} time(s)")
         )
 
@@ -275,7 +306,7 @@ class Link:
         blocked: list[_Exchange] = []
         while self._waiting:
             exchange = heapq.heappop(self._waiting)
-            if exchange.future.done():
+            if exchange.over:
                 continue
             if not self._may_send(exchange):
                 # Nothing overtakes: an exchange that has to wait for the line keeps its turn.
@@ -292,10 +323,12 @@ class Link:
             heapq.heappush(self._waiting, exchange)
 
     def _may_send(self, exchange: _Exchange) -> bool:
+        request = exchange.request
+        if isinstance(request, Winmon) and not self._letters():
+            return False
         others = self._in_the_way()
         if not others:
             return True
-        request = exchange.request
         if any(isinstance(other, AdapterRequest) and other.excludes_others for other in others):
             return False
         winmon_count = sum(isinstance(other, Winmon) for other in others)
@@ -319,31 +352,24 @@ class Link:
         """An exchange that sets the address; when it fails, the one that needed it fails."""
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         request = SetAddress(address)
-
-        def done(answer: asyncio.Future[int]) -> None:
-            error = answer.exception()
-            if error is not None and not waiting.future.done():
-                waiting.future.set_exception(error)
-
-        future.add_done_callback(done)
-        return _Exchange(request, None, waiting.priority, -1, future, request.attempts)
+        return _Exchange(request, None, waiting.priority, -1, future, request.attempts, wanted_by=waiting)
 
     def _send(self, exchange: _Exchange) -> None:
         """Put an exchange on the line. It is registered before its bytes leave."""
         request = exchange.request
         if isinstance(request, Winmon):
-            exchange.letter = self._choose_letter()
-            letter = chr(exchange.letter)
-            frames = [adapter_frame(letter, payload) for payload in request.payloads()]
-        else:
-            assert isinstance(request, AdapterRequest)
-            frames = [request.frame()]
+            exchange.letter = self._letters()[0]
+            self._next_slot = SLOTS.index(exchange.letter) + 1
+        elif isinstance(request, SetAddress | Reset):
+            # It may be done although its reply is lost: until that comes nothing is known.
+            self._address = None
+        frames = _frames(request, exchange.letter)
         data = b"".join(bytes(frame) for frame in frames)
-        now = self._now()
+        now = exchange.sent_at = self._now()
         byte_time = BITS_PER_BYTE / self._port.baudrate if self._port.baudrate else 0.0
         self._line_free_at = max(self._line_free_at, now) + len(data) * byte_time
-        has_reply = isinstance(request, Winmon) or request.has_reply
-        exchange.deadline = self._line_free_at + (request.reply_timeout_s if has_reply else 0.0)
+        unanswered = isinstance(request, AdapterRequest) and not request.has_reply
+        exchange.deadline = self._line_free_at + (0.0 if unanswered else request.reply_timeout_s)
         self._on_line.append(exchange)
         self.counters.sent_frames += len(frames)
         self.counters.sent_bytes += len(data)
@@ -352,18 +378,11 @@ class Link:
                 wire_log.debug("→ %s  %s", frame, request)
         self._port.write(data)
 
-    def _choose_letter(self) -> int:
-        """The next letter in turn that is free and has no late reply to come."""
-        now = self._now()
-        busy = {exchange.letter for exchange in self._on_line}
-        turn: tuple[int, ...] = (*SLOTS[self._next_slot :], *SLOTS[: self._next_slot])
-        free = [letter for letter in turn if letter not in busy]
-        # All rest only when nothing has answered for a while; then the one that rested longest will do.
-        rested = [letter for letter in free if self._resting.get(letter, 0.0) <= now]
-        letter = rested[0] if rested else min(free, key=lambda letter: self._resting[letter])
-        self._resting.pop(letter, None)
-        self._next_slot = (SLOTS.index(letter) + 1) % len(SLOTS)
-        return letter
+    def _letters(self) -> list[int]:
+        """Slot letters that are free and have no late reply to come, the next in turn first."""
+        taken = {exchange.letter for exchange in self._on_line} | self._resting.keys()
+        turn = (*SLOTS[self._next_slot :], *SLOTS[: self._next_slot])
+        return [letter for letter in turn if letter not in taken]
 
     # --- receiving -------------------------------------------------------------------------------------
 
@@ -412,13 +431,14 @@ class Link:
         if letter in SLOTS:
             return self._answer_winmon(letter, frame.data[1:])
         for exchange in self._on_line:
-            if isinstance(exchange.request, AdapterRequest):
-                answer = exchange.request.read(frame)
+            request = exchange.request
+            if isinstance(request, AdapterRequest) and self._now() >= exchange.sent_at + request.not_before_s:
+                answer = request.read(frame)
                 if not isinstance(answer, More):
                     self._on_line.remove(exchange)
                     self._resolve(exchange, answer)
-                    if isinstance(exchange.request, SetAddress):
-                        self._address = exchange.request.address
+                    if isinstance(request, SetAddress):
+                        self._address = request.address
                     elif isinstance(answer, AdapterVersion):
                         self._unasked(answer)
                     return True
@@ -427,19 +447,23 @@ class Link:
     def _answer_winmon(self, letter: int, payload: bytes) -> bool:
         exchange = next((exchange for exchange in self._on_line if exchange.letter == letter), None)
         if exchange is None:
-            # A late reply: the slot has nothing more to come and may be used again.
-            self._resting.pop(letter, None)
+            if letter in self._resting:
+                # A late reply: nothing more to come but the rest of it.
+                self._resting[letter] = min(self._resting[letter], self._now() + SPLIT_REPLY_WINDOW_S)
             return False
         request = exchange.request
-        if not isinstance(request, Winmon) or not request.is_reply(payload):
+        assert isinstance(request, Winmon)
+        if not request.is_reply(payload) or len(exchange.parts) == MAX_PARTS:
             return False
         exchange.parts.append(payload)
         try:
             answer = request.read(tuple(exchange.parts))
         except Mk2Error as error:
             self._on_line.remove(exchange)
-            if not exchange.future.done():
-                exchange.future.set_exception(error)
+            if len(request.payloads()) > 1:
+                # Each of its frames may be answered with a refusal.
+                self._resting[letter] = self._now() + SPLIT_REPLY_WINDOW_S
+            exchange.fail(error)
             return True
         if isinstance(answer, More):
             exchange.deadline = max(exchange.deadline, self._now() + SPLIT_REPLY_WINDOW_S)
@@ -461,6 +485,9 @@ class Link:
     def _resolve(self, exchange: _Exchange, answer: object) -> None:
         if answer is not None:
             self.last_answer = self._now()
+        if not self._on_line:
+            # All that was sent is answered, so it has left, however fast the line really is.
+            self._line_free_at = min(self._line_free_at, self._now())
         if not exchange.future.done():
             exchange.future.set_result(answer)
 
@@ -469,7 +496,19 @@ class Link:
             return
         self._ended = error
         for exchange in (*self._on_line, *self._waiting):
-            if not exchange.future.done():
-                exchange.future.set_exception(error)
+            exchange.fail(_copy(error))
         self._on_line.clear()
         self._waiting.clear()
+
+
+def _frames(request: Request[Any], letter: int) -> list[Frame]:
+    """What to send for a request; winmon commands with the letter of their slot."""
+    if isinstance(request, Winmon):
+        return [adapter_frame(chr(letter), payload) for payload in request.payloads()]
+    assert isinstance(request, AdapterRequest)
+    return [request.frame()]
+
+
+def _copy(error: Mk2Error) -> Mk2Error:
+    """One for each who is told: an exception raised again keeps all the places where it was raised."""
+    return type(error)(*error.args)

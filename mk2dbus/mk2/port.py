@@ -8,7 +8,6 @@ import logging
 import os
 import termios
 from pathlib import Path
-from typing import Any
 
 import serial
 import serial_asyncio
@@ -38,7 +37,6 @@ class SerialPort(asyncio.Protocol):
         self._readable = asyncio.Event()
         self._lost: str | None = None
         self._closed = asyncio.Event()
-        self.opened = asyncio.Event()
 
     def write(self, data: bytes) -> None:
         if self._transport is not None and self._lost is None:
@@ -75,7 +73,6 @@ class SerialPort(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, _Transport)
         self._transport = transport
-        self.opened.set()
 
     def data_received(self, data: bytes) -> None:
         if len(self._received) + len(data) > _RECEIVE_LIMIT:
@@ -98,6 +95,11 @@ class _Transport(serial_asyncio.SerialTransport):  # type: ignore[misc]  # the l
     As it comes, the library logs a traceback for a failed write, leaves some read errors to the event loop,
     and waits for unsent bytes of a port that is gone.
     """
+
+    def abort(self) -> None:
+        """Close at once; nothing when it is closing already (the port was lost a moment ago)."""
+        if not self._closing:
+            super().abort()
 
     def discard_output(self) -> None:
         """Throw away what is not sent yet: ``abort`` would wait for it."""
@@ -134,17 +136,14 @@ async def open_port(path: str, baudrate: int = MK2_BAUDRATE) -> SerialPort:
     device.exclusive = True
     device.dtr = True
     device.rts = False
+    port = SerialPort(path, baudrate)
     try:
         device.open()
-    except (serial.SerialException, OSError, ValueError) as error:
+        # Nothing is awaited from here on: a cancelled caller would leave the port open.
+        port.connection_made(_Transport(asyncio.get_running_loop(), port, device))
+    except (OSError, termios.error, ValueError) as error:  # SerialException is an OSError
+        device.close()
         raise PortUnusable(_explain(path, error)) from error
-    return await _attach(device, path, baudrate)
-
-
-async def _attach(device: Any, path: str, baudrate: int) -> SerialPort:
-    port = SerialPort(path, baudrate)
-    _Transport(asyncio.get_running_loop(), port, device)
-    await port.opened.wait()
     return port
 
 

@@ -48,6 +48,9 @@ class AdapterRequest(Request[R]):
     in_passing: ClassVar[bool] = False
     """Usually not answered, and its answer is like no other: nothing waits for it."""
 
+    not_before_s: ClassVar[float] = 0.0
+    """What comes sooner after it was sent is not its reply, whatever it looks like."""
+
     @abstractmethod
     def frame(self) -> Frame:
         """The frame to send."""

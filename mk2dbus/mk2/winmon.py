@@ -7,7 +7,7 @@ program may change it, so both are understood at any time. Numbers are raw words
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from mk2dbus.mk2.errors import AccessRequired, NotSupported, Rejected
@@ -230,13 +230,18 @@ class GetSettingInfo(Winmon[SettingInfo]):
         first = parts[0]
         if len(first) < 3 or _signed(first, 1) == 0:
             raise NotSupported(f"setting {self.id} is not supported")
-        if len(first) in (self._LONG, self._LONG + 1):
+        # Four groups in a frame are as long as the long form with an access level.
+        grouped = len(first) == self._LONG + 1 and first[3::3] == b"\x8a\x8b\x8c"
+        if len(first) in (self._LONG, self._LONG + 1) and not grouped:
             scale, offset, default, minimum, maximum = struct.unpack_from("<hhHHH", first, 1)
             return SettingInfo(scale, offset, default, minimum, maximum, *first[self._LONG :])
-        return self._read_groups(b"".join(parts))
+        return self._read_groups(parts)
 
-    def _read_groups(self, joined: bytes) -> SettingInfo | More:
-        groups = {joined[at]: joined[at + 1 : at + 3] for at in range(0, len(joined) - 2, 3)}
+    def _read_groups(self, parts: tuple[bytes, ...]) -> SettingInfo | More:
+        groups: dict[int, bytes] = {}
+        for part in parts:
+            for at in range(0, len(part) - 2, 3):
+                groups.setdefault(part[at], part[at + 1 : at + 3])
         try:
             scale, offset, default, minimum, maximum = (groups[code] for code in range(0x89, 0x8E))
         except KeyError:
@@ -355,7 +360,7 @@ class ReadSnapshot(Winmon[tuple[int, ...]]):
 class SendPassword(Winmon[bool]):
     """3A: password for an access level, 8 bytes, valid for 30 s. A wrong one is rejected."""
 
-    password: bytes
+    password: bytes = field(repr=False)
 
     section: ClassVar[str] = "4"
     code: ClassVar[int] = 0x3A

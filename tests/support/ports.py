@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 from mk2dbus.mk2.errors import PortLost
+from mk2dbus.mk2.framing import Frame, FrameCutter
 from mk2dbus.simulator import Core
 
 
@@ -46,6 +47,24 @@ class MemoryPort:
 
     async def close(self) -> None:
         self.lose("closed")
+
+
+class QuietPort(MemoryPort):
+    """Answers nothing by itself; keeps what is sent, with the time of the event loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[tuple[float, Frame]] = []
+        self._cutter = FrameCutter()
+
+    def write(self, data: bytes) -> None:
+        now = asyncio.get_running_loop().time()
+        self.sent += [(now, frame) for frame in self._cutter.feed(data)]
+
+    @property
+    def frames(self) -> list[str]:
+        """What was sent, in hex."""
+        return [str(frame) for _, frame in self.sent]
 
 
 _LINE = re.compile(r"([→←])\s*([0-9A-Fa-f ]+?)\s*(?:#.*)?$")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.bus import Daemon
 
 from mk2dbus.simulator import Simulator
 
@@ -123,9 +124,9 @@ async def simulator(tmp_path: Path) -> AsyncIterator[Simulator]:
 
 
 @pytest.fixture
-async def service(simulator: Simulator, dbus_daemon: object, tmp_path: Path) -> AsyncIterator[Service]:
+async def service(simulator: Simulator, dbus_daemon: Daemon, tmp_path: Path) -> AsyncIterator[Service]:
     """The service at the simulator, with its name owned."""
-    service = Service(dbus_daemon.address, tmp_path)  # type: ignore[attr-defined]
+    service = Service(dbus_daemon.address, tmp_path)
     await service.start("--tty", str(simulator.port))
     yield service
     if service.process.returncode is None:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from support.bus import Daemon
 
 from mk2dbus.simulator import Simulator
 from system.conftest import Service, call, mk2dbus
@@ -57,10 +58,10 @@ async def test_help() -> None:
         assert "usage: mk2dbus" in outcome.out
 
 
-async def test_ports_that_are_none(dbus_daemon: object, tmp_path: Path) -> None:
+async def test_ports_that_are_none(dbus_daemon: Daemon, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("not a port")
-    address = dbus_daemon.address  # type: ignore[attr-defined]
+    address = dbus_daemon.address
     for port, word in (
         (str(tmp_path / "missing"), "does not exist"),
         (str(file), "not a serial port"),
@@ -75,9 +76,9 @@ async def test_ports_that_are_none(dbus_daemon: object, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may open every port")
-async def test_no_permission(simulator: Simulator, dbus_daemon: object) -> None:
+async def test_no_permission(simulator: Simulator, dbus_daemon: Daemon) -> None:
     await call("chmod", "0", str(simulator.port))
-    outcome = await mk2dbus("run", "--tty", str(simulator.port), "--bus", dbus_daemon.address)  # type: ignore[attr-defined]
+    outcome = await mk2dbus("run", "--tty", str(simulator.port), "--bus", dbus_daemon.address)
     assert outcome.code == 1
     assert "group" in _one_line(outcome.err)
 
@@ -107,9 +108,9 @@ async def test_no_bus(tmp_path: Path) -> None:
             assert outcome.err.strip()
 
 
-async def test_clients_without_a_service(dbus_daemon: object) -> None:
+async def test_clients_without_a_service(dbus_daemon: Daemon) -> None:
     for command in (["list"], ["get", "/Mode"], ["set", "/Mode", "1"]):
-        outcome = await mk2dbus(*command, "--bus", dbus_daemon.address)  # type: ignore[attr-defined]
+        outcome = await mk2dbus(*command, "--bus", dbus_daemon.address)
         assert outcome.code in (1, 2)
         _one_line(outcome.err)
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.bus import Daemon
 
 from mk2dbus.simulator import Kind, Override, Simulator
 from system.conftest import ITEM, Service, call, mk2dbus
@@ -158,10 +159,10 @@ async def test_a_pulled_cable(service: Service, simulator: Simulator) -> None:
     assert service.log.count("WARNING") <= 2, service.log
 
 
-async def test_the_bus_restarts(service: Service, dbus_daemon: object) -> None:
+async def test_the_bus_restarts(service: Service, dbus_daemon: Daemon) -> None:
     await service.until("/State", ...)
-    dbus_daemon.kill()  # type: ignore[attr-defined]
-    dbus_daemon.start()  # type: ignore[attr-defined]
+    dbus_daemon.kill()
+    dbus_daemon.start()
     await service.until("/Dc/0/Voltage", ..., 10)
     await service.until("/Connected", 1.0)
 
@@ -183,8 +184,8 @@ async def test_what_is_told_to_the_service_is_kept(service: Service, simulator: 
     assert await service.get("/DeviceInstance") == "v i 12"
 
 
-async def test_read_only(simulator: Simulator, dbus_daemon: object, tmp_path: Path) -> None:
-    service = Service(dbus_daemon.address, tmp_path)  # type: ignore[attr-defined]
+async def test_read_only(simulator: Simulator, dbus_daemon: Daemon, tmp_path: Path) -> None:
+    service = Service(dbus_daemon.address, tmp_path)
     await service.start("--tty", str(simulator.port), "--read-only", "--name", "looking")
     assert service.name == "com.victronenergy.vebus.looking"
     await service.until(ABSORPTION, 57.6)
@@ -198,9 +199,9 @@ async def test_read_only(simulator: Simulator, dbus_daemon: object, tmp_path: Pa
     assert await service.stop() == 0
 
 
-async def test_at_line_speed(dbus_daemon: object, tmp_path: Path) -> None:
+async def test_at_line_speed(dbus_daemon: Daemon, tmp_path: Path) -> None:
     """The real 2400 baud once: first values soon, writes while the settings are still being read."""
-    service = Service(dbus_daemon.address, tmp_path)  # type: ignore[attr-defined]
+    service = Service(dbus_daemon.address, tmp_path)
     async with Simulator("multiplus2", link=tmp_path / "ttySim") as simulator:
         await service.start("--tty", str(simulator.port))
         await service.until("/Dc/0/Voltage", ...)
@@ -214,8 +215,8 @@ async def test_at_line_speed(dbus_daemon: object, tmp_path: Path) -> None:
         assert simulator.log.of(Kind.PANEL) == simulator.log.of(Kind.GARBAGE) == []
 
 
-async def test_the_built_in_simulator(dbus_daemon: object, tmp_path: Path) -> None:
-    service = Service(dbus_daemon.address, tmp_path)  # type: ignore[attr-defined]
+async def test_the_built_in_simulator(dbus_daemon: Daemon, tmp_path: Path) -> None:
+    service = Service(dbus_daemon.address, tmp_path)
     await service.start("--simulate")
     assert service.name == "com.victronenergy.vebus.sim0"
     await service.until("/Dc/0/Voltage", ...)
@@ -223,8 +224,8 @@ async def test_the_built_in_simulator(dbus_daemon: object, tmp_path: Path) -> No
     assert "Traceback" not in service.log
 
 
-async def test_debug_shows_the_frames(simulator: Simulator, dbus_daemon: object, tmp_path: Path) -> None:
-    service = Service(dbus_daemon.address, tmp_path)  # type: ignore[attr-defined]
+async def test_debug_shows_the_frames(simulator: Simulator, dbus_daemon: Daemon, tmp_path: Path) -> None:
+    service = Service(dbus_daemon.address, tmp_path)
     await service.start("--tty", str(simulator.port), "--log-level", "debug")
     await service.until("/Dc/0/Voltage", ...)
     assert "→ 02 FF 56 A9" in service.log
