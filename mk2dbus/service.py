@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from mk2dbus import __version__
+from mk2dbus.bus.names import DEVICES
+from mk2dbus.bus.raw import RawAccess, raw_interface
 from mk2dbus.bus.service import BusService
 from mk2dbus.bus.tree import Tree
 from mk2dbus.items import NO_LIMITS, Leaf, Limits, ReadOnly, Refused, Value
@@ -19,6 +21,7 @@ from mk2dbus.mk2.port import MK2_BAUDRATE, open_port
 from mk2dbus.state import StateFile, StateUnwritable
 from mk2dbus.vebus.board import Fetch, Write
 from mk2dbus.vebus.driver import Driver
+from mk2dbus.vebus.infocache import InfoCache
 from mk2dbus.vebus.paths import system_leaves
 
 log = logging.getLogger(__name__)
@@ -76,8 +79,27 @@ class ReadOnlyTree(Tree):
         super().add(leaf, value, limits=limits, write=refuse, fetch=fetch)
 
 
+class ReadOnlyRaw:
+    """Reads, and refuses to write."""
+
+    def __init__(self, raw: RawAccess) -> None:
+        self._raw = raw
+
+    async def read_ram(self, device: int, id: int) -> tuple[Value, int]:
+        return await self._raw.read_ram(device, id)
+
+    async def write_ram(self, device: int, id: int, value: float) -> tuple[Value, int]:
+        raise ReadOnly(_READ_ONLY.format(f"RAM variable {id}"))
+
+    async def preview(self, path: str, value: int | float | str) -> str:
+        raise ReadOnly(_READ_ONLY.format(path))
+
+
+_READ_ONLY = "{} cannot be written: the service was started with --read-only"
+
+
 async def _refuse(path: str, value: int | float | str) -> None:
-    raise ReadOnly(f"{path} cannot be written: the service was started with --read-only")
+    raise ReadOnly(_READ_ONLY.format(path))
 
 
 async def serve(config: Config, started: Callable[[str], None]) -> None:
@@ -98,10 +120,11 @@ async def serve(config: Config, started: Callable[[str], None]) -> None:
         port = await reopen()
         stack.push_async_callback(port.close)
         tree = ReadOnlyTree() if config.read_only else Tree()
-        driver: Driver = Driver(tree, reopen)
+        driver = Driver(tree, reopen, InfoCache(config.state_dir))
         driver.place()
         _place_own(tree, config, tty)
         bus = BusService(tree, config.bus)
+        bus.extend(DEVICES, raw_interface(ReadOnlyRaw(driver.raw) if config.read_only else driver.raw))
         stack.push_async_callback(bus.close)
         try:
             # The line is slow: let the session start while the bus is being reached.

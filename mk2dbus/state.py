@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+
+from mk2dbus.files import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -69,16 +70,5 @@ class StateFile:
         return dict(texts)
 
     def _save(self, texts: Mapping[str, str]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=self.path.parent, prefix=f".{self.path.name}.", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            try:
-                json.dump({"format": _FORMAT, "texts": dict(texts)}, file, ensure_ascii=False)
-                file.flush()
-                os.fsync(file.fileno())
-                temporary.replace(self.path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+        content = {"format": _FORMAT, "texts": dict(texts)}
+        write_atomically(self.path, json.dumps(content, ensure_ascii=False))

@@ -77,6 +77,17 @@ class Access:
             fetch.add_done_callback(lambda _: self._fetches.pop(item, None))
         await asyncio.wait({fetch}, timeout=self._fetch_bound_s)
 
+    def perform(self, work: Coroutine[Any, Any, T], what: str) -> Coroutine[None, None, T]:
+        """Begin an exchange with the device that belongs to no item; ``what`` names it in errors and log.
+
+        The coroutine that it returns waits for the outcome, as long as for a write.
+
+        Raises:
+            WriteFailed: from the coroutine: what the work raised, NoReply when the time is over,
+                Disconnected when the service stops.
+        """
+        return self._result(self._own(work, what), what)
+
     async def close(self) -> None:
         """Let what runs end, a bounded time, then cancel it. Later writes are refused."""
         self._closed = True
@@ -107,6 +118,18 @@ class Access:
         if failed is not None:
             raise failed
 
+    async def _result(self, task: asyncio.Task[T], what: str) -> T:
+        # One that begins while the service stops would hold it up.
+        if self._closed:
+            task.cancel()
+        await asyncio.wait({task}, timeout=self._write_bound_s)
+        if not task.done():
+            task.add_done_callback(_log_late_result)
+            raise NoReply(f"{what}: not confirmed within 5 s; whether it was done is not known yet")
+        if task.cancelled():
+            raise Disconnected(f"{what}: not confirmed, the service is stopping")
+        return task.result()
+
 
 async def _write(path: str, write: WriteFunction, value: int | float | str) -> Exception | None:
     """Returns its failure instead of raising it: there may be nobody left who waits for it."""
@@ -130,3 +153,8 @@ async def _fetch(path: str, fetch: FetchFunction) -> None:
 def _log_late(task: asyncio.Task[Exception | None]) -> None:
     if not task.cancelled():
         log.info("%s ended after its caller was answered: %s", task.get_name(), task.result() or "done")
+
+
+def _log_late_result(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        log.info("%s ended after its caller was answered: %s", task.get_name(), task.exception() or "done")

@@ -35,7 +35,10 @@ class Target:
 
 
 Handler = Callable[[Target, list[Any]], Answer]
-"""Answers a call; raises ErrorReply. The arguments fit the declared types, variants are `wire.Argument`."""
+"""Answers a call; raises ErrorReply, or WriteFailed for what the device or its limits do not allow.
+
+The arguments fit the declared types, variants are `wire.Argument`.
+"""
 
 
 @dataclass(frozen=True, slots=True)

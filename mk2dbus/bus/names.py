@@ -4,6 +4,11 @@ BUS_ITEM = "com.victronenergy.BusItem"
 ERROR_PREFIX = "com.victronenergy.BusItem.Error."
 """Followed by the class name of the :class:`mk2dbus.items.WriteFailed`."""
 
+RAW = "io.github.mk2dbus.Raw"
+"""On :data:`DEVICES`: what goes beyond the values of items, for the command-line tool."""
+
+DEVICES = "/Devices"
+
 SERVICE_PREFIX = "com.victronenergy.vebus."
 """Followed by the port: ``com.victronenergy.vebus.ttyUSB0``."""
 

@@ -15,7 +15,6 @@ from .interfaces import Answer, Interface, Method, Target
 from .library import Variant, encode, variant
 from .names import (
     BUS_ITEM,
-    ERROR_PREFIX,
     FAILED,
     PROPERTIES,
     PROPERTY_READ_ONLY,
@@ -23,8 +22,8 @@ from .names import (
     UNKNOWN_PROPERTY,
 )
 from .tree import Item
-from .values import limit_variant, plain, value_variant
-from .wire import NOTHING, Argument, Body
+from .values import limit_variant, plain, unwrapped, value_variant
+from .wire import NOTHING, Body
 
 log = logging.getLogger(__name__)
 
@@ -128,17 +127,7 @@ def _set(target: Target, arguments: list[Any]) -> Answer:
     item, found = _find(target, interface, name)
     if found.name != VALUE:
         raise ErrorReply(PROPERTY_READ_ONLY, f"property {name} of {target.path} cannot be set")
-    try:
-        outcome = target.access.write(item, plain(_unwrapped(argument)))
-    except WriteFailed as error:
-        raise _error_reply(error) from error
-    return _outcome(outcome)
-
-
-def _unwrapped(argument: Argument) -> Argument:
-    """Type ``v`` asks for a variant in the variant of Set; busctl and others leave it out."""
-    inner = argument.value
-    return inner if isinstance(inner, Argument) else argument
+    return _outcome(target.access.write(item, plain(unwrapped(argument))))
 
 
 async def _outcome(outcome: Coroutine[None, None, None]) -> Body:
@@ -146,14 +135,10 @@ async def _outcome(outcome: Coroutine[None, None, None]) -> Body:
         await outcome
     except WriteFailed as error:
         log.info("write refused: %s", error)
-        raise _error_reply(error) from error
+        raise
     except WriterBroken as error:
         raise ErrorReply(FAILED, str(error)) from error
     return NOTHING
-
-
-def _error_reply(error: WriteFailed) -> ErrorReply:
-    return ErrorReply(ERROR_PREFIX + type(error).__name__, str(error))
 
 
 STANDARD_PROPERTIES = Interface(

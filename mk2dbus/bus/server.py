@@ -11,13 +11,16 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
+from mk2dbus.items import WriteFailed
+
 from . import busitem
 from .access import Access
 from .connection import Connection
 from .errors import ErrorReply, Malformed
-from .interfaces import Answer, ObjectKind, Target
+from .interfaces import Answer, Interface, ObjectKind, Target
 from .introspect import STANDARD_INTROSPECTABLE
 from .names import (
+    ERROR_PREFIX,
     FAILED,
     INVALID_ARGS,
     LIMITS_EXCEEDED,
@@ -50,13 +53,27 @@ class Server:
         self._tree = tree
         self._access = access
         self._waiting: set[asyncio.Task[None]] = set()
+        self._extended: dict[str, ObjectKind] = {}
+
+    def extend(self, path: str, interface: Interface) -> None:
+        """Give the folder at ``path`` one more interface, for as long as there is a folder.
+
+        Raises:
+            ValueError: there is a leaf, or the folder has an interface of that name already.
+        """
+        base = self._extended.get(path, ROOT_FOLDER if path == ROOT else FOLDER)
+        if path in self._tree:
+            raise ValueError(f"{path} is a leaf; only folders can be extended")
+        if base.has_interface(interface.name):
+            raise ValueError(f"{path} has the interface {interface.name} already")
+        self._extended[path] = ObjectKind(base.name, (*base.interfaces, interface))
 
     def handle(self, connection: Connection, call: Message) -> None:
         """Answer a call on the connection it came from; never raises for what a caller did."""
         try:
             answer = self._dispatch(call)
-        except ErrorReply as error:
-            connection.reply_error(call, error.name, str(error))
+        except (ErrorReply, WriteFailed) as error:
+            connection.reply_error(call, _error_name(error), str(error))
             return
         if isinstance(answer, Body):
             connection.reply(call, answer)
@@ -95,21 +112,25 @@ class Server:
         item = tree.get(path)
         if item is not None:
             kind = LEAF
-        elif path == ROOT:
-            kind = ROOT_FOLDER
+        elif tree.is_folder(path):
+            kind = self._extended.get(path, ROOT_FOLDER if path == ROOT else FOLDER)
         else:
-            kind = FOLDER if tree.is_folder(path) else NO_OBJECT
+            kind = NO_OBJECT
         return Target(tree, self._access, kind, path, item)
 
 
 async def _answer_later(connection: Connection, call: Message, answer: Coroutine[Any, Any, Body]) -> None:
     try:
         connection.reply(call, await answer)
-    except ErrorReply as error:
-        connection.reply_error(call, error.name, str(error))
+    except (ErrorReply, WriteFailed) as error:
+        connection.reply_error(call, _error_name(error), str(error))
     except Exception:
         log.exception("%s of %s on %s failed", call.member, call.sender, call.path)
         connection.reply_error(call, FAILED, "internal error, the log of the service has more")
+
+
+def _error_name(error: ErrorReply | WriteFailed) -> str:
+    return error.name if isinstance(error, ErrorReply) else ERROR_PREFIX + type(error).__name__
 
 
 def _unknown(target: Target, call: Message) -> ErrorReply:

@@ -11,6 +11,7 @@ from .access import Access
 from .announcer import Announcer, Changes
 from .connection import CALL_TIMEOUT_S, Connection
 from .errors import BusError, ConnectionLost
+from .interfaces import Interface
 from .names import BUS_ITEM, DAEMON, ITEMS_CHANGED
 from .server import Server
 from .tree import ROOT, Tree
@@ -55,6 +56,10 @@ class BusService:
     def owns_name(self) -> bool:
         """Whether clients can find the service right now."""
         return self._owned and self._connection is not None and not self._connection.lost.done()
+
+    def extend(self, path: str, interface: Interface) -> None:
+        """Give a folder one more interface; see :meth:`.server.Server.extend`."""
+        self._server.extend(path, interface)
 
     async def connect(self) -> None:
         """Connect, so that :meth:`call` works before there is a name. Nothing to do when connected.

@@ -112,3 +112,9 @@ def plain(argument: Argument) -> object:
     if argument.signature in _NUMBERS or argument.signature == "s":
         return argument.value
     return _Unsuitable(argument.signature)
+
+
+def unwrapped(argument: Argument) -> Argument:
+    """A variant out of the variant around it, where there is one: some clients put it in, others do not."""
+    inner = argument.value
+    return inner if isinstance(inner, Argument) else argument

@@ -206,9 +206,12 @@ class Link:
         if isinstance(request, Winmon) and address is None:
             raise ValueError(f"{request} needs the address of a device")
         # What cannot be sent is the caller's error, and must not reach the task that serves all.
-        _frames(request, SLOTS[0])
-        if address is not None:
-            SetAddress(address).frame()
+        needed = [
+            *_frames(request, SLOTS[0]),
+            *([SetAddress(address).frame()] if address is not None else []),
+        ]
+        for frame in needed:
+            bytes(frame)
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         exchange = _Exchange(request, address, priority, next(self._serials), future, request.attempts)
         heapq.heappush(self._waiting, exchange)

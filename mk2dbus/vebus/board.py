@@ -60,7 +60,7 @@ class Freshness:
         paths |= values.keys()
         loop = asyncio.get_running_loop()
         self._groups[group] = paths, loop.call_later(self._stale_after_s, self.withdraw, group)
-        self._board.update(values)
+        self._board.update({path: value for path, value in values.items() if path in self._board})
 
     def withdraw(self, group: str) -> None:
         """Make the values of a group invalid."""

@@ -6,12 +6,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 
-from mk2dbus.items import AccessLevelRequired, Disconnected, NoReply, Refused, WriteFailed
+from mk2dbus.items import AccessLevelRequired, Disconnected, NoReply, ReadOnly, Refused, WriteFailed
 from mk2dbus.mk2 import errors, winmon
+from mk2dbus.mk2.framing import adapter_frame
 from mk2dbus.mk2.link import Link, Priority
 from mk2dbus.mk2.request import R, Winmon
+from mk2dbus.vebus.infocache import Infos
 from mk2dbus.vebus.readings import InfoScales
-from mk2dbus.vebus.scaling import RamScale, SettingScale, ram_scale
+from mk2dbus.vebus.scaling import RAW_MAX, RamScale, SettingScale, ram_scale
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ class Device:
         self._link = link
         self._ram_scales: dict[int, RamScale | None] = {}
         self._setting_scales: dict[int, SettingScale | None] = {}
+        self._remembered: set[int] = set()
         self._write_lock = asyncio.Lock()
 
     @property
@@ -106,12 +109,18 @@ class Device:
         """Scales for the info frames."""
         return InfoScales({id: await self.ram_scale(id) for id in ids})
 
-    async def read_ram(self, ids: Iterable[int], priority: Priority = Priority.TELEMETRY) -> dict[int, int]:
-        """Raw words of RAM variables that the device supports, in as few requests as it allows.
+    def known_ram_scale(self, id: int) -> RamScale | None:
+        """Scale of a RAM variable as far as asked or remembered; ``None`` also when not supported."""
+        return self._ram_scales.get(id)
 
-        Ids without a scale are left out.
+    async def read_ram(
+        self, ids: Iterable[int], priority: Priority = Priority.TELEMETRY, *, plain: bool = False
+    ) -> dict[int, int]:
+        """Raw words of RAM variables, in as few requests as the device allows.
+
+        Ids without a scale are left out, unless ``plain``.
         """
-        usable = [id for id in ids if await self.ram_scale(id, priority) is not None]
+        usable = list(ids) if plain else [id for id in ids if await self.ram_scale(id, priority) is not None]
         size = winmon.MAX_IDS if self.is_new else 1
         found: dict[int, int] = {}
         for start in range(0, len(usable), size):
@@ -122,21 +131,56 @@ class Device:
 
     # --- settings --------------------------------------------------------------------------------------
 
+    def known_setting_scale(self, id: int) -> SettingScale | None:
+        """Scale and limits as far as asked or remembered; ``None`` also when not supported."""
+        return self._setting_scales.get(id)
+
     async def setting_scale(self, id: int, priority: Priority = Priority.BACKGROUND) -> SettingScale | None:
         """Scale and limits of a setting, asked once; ``None`` when the device does not support it."""
         if id not in self._setting_scales:
-            try:
-                info = await self.request(winmon.GetSettingInfo(id), priority)
-                self._setting_scales[id] = SettingScale(info)
-            except errors.NotSupported:
-                self._setting_scales[id] = None
+            self._setting_scales[id] = await self._ask_setting_scale(id, priority)
         return self._setting_scales[id]
+
+    async def verify_setting_scale(self, id: int) -> bool:
+        """Before a first write: ask anew what was only remembered; whether it is as remembered."""
+        if id not in self._remembered:
+            return True
+        before = self._setting_scales.get(id)
+        self._setting_scales[id] = await self._ask_setting_scale(id, Priority.CLIENT)
+        self._remembered.discard(id)
+        return self._setting_scales[id] == before
+
+    async def _ask_setting_scale(self, id: int, priority: Priority) -> SettingScale | None:
+        try:
+            return SettingScale(await self.request(winmon.GetSettingInfo(id), priority))
+        except errors.NotSupported:
+            return None
+
+    def remember(self, infos: Infos) -> None:
+        """Take infos that this version gave before."""
+        self._remembered = set(infos.settings)
+        self._setting_scales = {
+            id: None if info is None else SettingScale(info) for id, info in infos.settings.items()
+        }
+        self._ram_scales = {id: None if info is None else ram_scale(info) for id, info in infos.ram.items()}
+
+    @property
+    def infos(self) -> Infos:
+        """All infos that are known, to be remembered."""
+        return Infos(
+            {id: None if scale is None else scale.info for id, scale in self._setting_scales.items()},
+            {id: None if scale is None else scale.info for id, scale in self._ram_scales.items()},
+        )
 
     async def read_setting(self, id: int, priority: Priority = Priority.BACKGROUND) -> int:
         """Raw word of a setting as stored; remembered in :attr:`words`."""
-        self.words.pop(id, None)
-        self.words[id] = await self.request(winmon.ReadSetting(id), priority)
-        return self.words[id]
+        try:
+            word = await self.request(winmon.ReadSetting(id), priority)
+        except errors.Mk2Error:
+            self.words.pop(id, None)
+            raise
+        self.words[id] = word
+        return word
 
     async def store_setting(
         self, id: int, mask: int, bits: int, show: Callable[[int], str]
@@ -170,16 +214,74 @@ class Device:
                     raise Refused(f"the device now has {show(after)} instead of {show(word)}")
             raise NoReply(f"the device did not acknowledge the write and still has {show(before)}")
 
+    async def write_setting_ram(self, id: int, mask: int, bits: int, kept_mask: int, kept: int) -> int:
+        """Put bits of a setting in effect without storing them.
+
+        The other bits are those of ``kept`` under ``kept_mask`` (written before), else as stored.
+
+        Returns:
+            The word in effect.
+
+        Raises:
+            ReadOnly: an old device can only store.
+            Refused, AccessLevelRequired, NoReply, Disconnected: as the contract says.
+        """
+        if not self.is_new:
+            raise ReadOnly("this device cannot keep a setting in RAM only; it can only be stored")
+        async with self._write_lock:
+            self._link.forget_address()
+            stored = await self._fetch(id, "nothing was written")
+            base = stored & ~kept_mask | kept & kept_mask
+            word = base & ~mask | bits & mask
+            await self._write_volatile(self.setting_write(id, word, ram_only=True))
+            return word
+
+    async def _write_volatile(self, command: Winmon[winmon.Written]) -> None:
+        """Send a write that wears nothing; once more when no acknowledgement comes."""
+        for attempt in (1, 2):
+            try:
+                await self.request(command, Priority.CLIENT)
+            except errors.NoReply as error:
+                if attempt == 2:
+                    raise write_failure(error, "whether it is in effect is not known") from error
+            except errors.Mk2Error as error:
+                raise write_failure(error, "whether it is in effect is not known") from error
+            else:
+                return
+
+    async def write_ram(self, id: int, word: int, mask: int = RAW_MAX) -> None:
+        """Write the bits of a RAM variable under ``mask``, the others as they are.
+
+        Raises:
+            Refused, NoReply, Disconnected: as the contract says.
+        """
+        async with self._write_lock:
+            self._link.forget_address()
+            if mask != RAW_MAX:
+                try:
+                    (before,) = await self.request(winmon.ReadRam((id,)), Priority.CLIENT)
+                except errors.Mk2Error as error:
+                    raise write_failure(error, "nothing was written") from error
+                word = before & ~mask | word & mask
+            await self._write_volatile(self.ram_write(id, word))
+
+    def ram_write(self, id: int, word: int) -> Winmon[winmon.Written]:
+        """The command that writes a RAM variable of this device."""
+        if self.is_new:
+            return winmon.WriteById(id, word, setting=False)
+        return winmon.WriteArmed(id, word, setting=False)
+
+    def setting_write(self, id: int, word: int, ram_only: bool = False) -> Winmon[winmon.Written]:
+        """The command that writes a setting of this device."""
+        if self.is_new:
+            return winmon.WriteById(id, word, setting=True, ram_only=ram_only)
+        return winmon.WriteArmed(id, word, setting=True)
+
     async def _write_once(self, id: int, word: int) -> winmon.Written | None:
         """Send the write; ``None`` when no acknowledgement came."""
         self.words.pop(id, None)
-        command: Winmon[winmon.Written] = (
-            winmon.WriteById(id, word, setting=True)
-            if self.is_new
-            else winmon.WriteArmed(id, word, setting=True)
-        )
         try:
-            return await self.request(command, Priority.CLIENT)
+            return await self.request(self.setting_write(id, word), Priority.CLIENT)
         except errors.NoReply as error:
             log.warning("%s: write of setting %d was not acknowledged: %s", self, id, error)
             return None
@@ -206,3 +308,8 @@ def write_failure(error: errors.Mk2Error, otherwise: str) -> WriteFailed:
     if isinstance(error, errors.NoReply):
         return NoReply(f"the device did not answer; {otherwise}")
     return Disconnected(f"the connection was lost; {otherwise}")
+
+
+def command_frames(command: Winmon[winmon.Written]) -> str:
+    """The frames of a write as they go over the line, in slot X; Y and Z differ in that letter."""
+    return "\n".join(str(adapter_frame("X", payload)) for payload in command.payloads())

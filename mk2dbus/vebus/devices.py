@@ -8,6 +8,7 @@ from mk2dbus.items import Value
 from mk2dbus.vebus.board import Board
 from mk2dbus.vebus.device import Device
 from mk2dbus.vebus.paths import device_leaves
+from mk2dbus.vebus.ramvars import DeviceRam
 from mk2dbus.vebus.settings import DeviceSettings, Mirrors
 
 log = logging.getLogger(__name__)
@@ -37,18 +38,22 @@ class DeviceItems:
 
     def __init__(self, board: Board, number: int) -> None:
         self.device: Device | None = None
+        self.reset_required = False
+        """Whether a setting was stored that takes effect only after a reset of the device."""
         self._board = board
         self._folder = f"/Devices/{number}"
         self._version: int | None = None
         self._leaves = list(device_leaves(number))
-        settings = f"{self._folder}/Settings"
-        self.settings = DeviceSettings(self, board, settings, mirrors(settings, number))
+        shown_twice = mirrors(f"{self._folder}/Settings", number)
+        self.settings = DeviceSettings(self, board, self._folder, shown_twice, self._require_reset)
+        self.ram = DeviceRam(self, board, self._folder)
 
     def attach(self, device: Device) -> None:
         """A device was found: show who it is. Another kind than before gets new settings."""
         if self._version not in (None, device.version):
             log.warning("%s is there now instead of version %s", device, self._version)
             self.settings.clear()
+            self.ram.clear()
         for leaf in self._leaves:
             if leaf.path not in self._board:
                 self._board.add(leaf)
@@ -60,12 +65,18 @@ class DeviceItems:
                 f"{self._folder}/ProductId": device.product_id,
                 f"{self._folder}/FirmwareVersion": device.firmware,
                 f"{self._folder}/SerialNumber": device.serial,
+                f"{self._folder}/Settings/ResetRequired": int(self.reset_required),
             }
         )
+
+    def _require_reset(self) -> None:
+        self.reset_required = True
+        self._board.update({f"{self._folder}/Settings/ResetRequired": 1})
 
     def detach(self) -> None:
         """The device is gone: all its values are invalid."""
         self.device = None
         values: dict[str, Value] = dict.fromkeys(leaf.path for leaf in self._leaves)
         self._board.update({path: None for path in values if path in self._board})
-        self.settings.show()
+        self.settings.detach()
+        self.ram.detach()

@@ -13,8 +13,10 @@ from mk2dbus.mk2 import errors
 from mk2dbus.mk2.link import Port
 from mk2dbus.vebus.board import Board, Write
 from mk2dbus.vebus.devices import DeviceItems
+from mk2dbus.vebus.infocache import InfoCache
 from mk2dbus.vebus.panel import Panel
 from mk2dbus.vebus.paths import system_leaves
+from mk2dbus.vebus.raw import RawAccess
 from mk2dbus.vebus.session import Session
 
 log = logging.getLogger(__name__)
@@ -49,12 +51,15 @@ class Driver:
     Args:
         board: gets the system's leaves at once, and a device's when it is found.
         open_port: opens the port anew after it was lost; raises PortUnusable.
+        cache: where infos of devices are kept.
     """
 
-    def __init__(self, board: Board, open_port: OpenPort) -> None:
+    def __init__(self, board: Board, open_port: OpenPort, cache: InfoCache) -> None:
         self._board = board
         self._open_port = open_port
+        self._cache = cache
         self._items: list[DeviceItems] = []
+        self.raw = RawAccess(self._items)
         self._session: Session | None = None
         self._own = {leaf.path for leaf in system_leaves() if leaf.source.startswith(OWN_SOURCE)}
 
@@ -69,6 +74,8 @@ class Driver:
             ("/Ac/In/2/CurrentLimit", 2),
         ):
             writers[path] = self._panel_writer(path, partial(_set_limit, input))
+        writers["/SystemReset"] = partial(self._command_session, "/SystemReset", Session.reset_devices)
+        writers["/RedetectSystem"] = partial(self._command_session, "/RedetectSystem", _redetect)
         for leaf in self.leaves():
             self._board.add(leaf, write=writers.get(leaf.path))
         self._board.update({"/Connected": 0})
@@ -80,11 +87,14 @@ class Driver:
     async def run(self, port: OwnedPort) -> None:
         """Serve an open port, and after its loss open it again, for ever."""
         while True:
-            self._session = Session(port, self._board, self._items)
+            self._session = Session(port, self._board, self._items, self._cache)
             try:
                 await self._session.run()
             except errors.PortLost as error:
                 log.warning("%s; waiting for it to come back", error)
+            except Exception:
+                # A defect of this program must not leave the inverter without it.
+                log.exception("internal error, starting the session anew")
             finally:
                 self._session = None
                 await port.close()
@@ -108,6 +118,16 @@ class Driver:
         """Without a port nothing is known, not even the adapter."""
         self._board.update({leaf.path: None for leaf in self.leaves()} | {"/Connected": 0})
 
+    async def _command_session(
+        self, path: str, command: Callable[[Session], Awaitable[None]], _: int | float | str
+    ) -> None:
+        if self._session is None or not self._session.connected:
+            raise Disconnected(f"{path} cannot be written: the inverter is not connected")
+        try:
+            await command(self._session)
+        except errors.Mk2Error as error:
+            raise Disconnected(f"{path}: {error}") from error
+
     def _panel_writer(
         self, path: str, command: Callable[[Panel, int | float | str], Awaitable[None]]
     ) -> Write:
@@ -121,6 +141,10 @@ class Driver:
                 raise type(error)(f"{path}: {error}") from error
 
         return write
+
+
+async def _redetect(session: Session) -> None:
+    session.redetect()
 
 
 async def _set_limit(input: int | None, panel: Panel, value: int | float | str) -> None:

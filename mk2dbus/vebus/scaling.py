@@ -39,6 +39,11 @@ class RamScale:
         size = abs(self.info.scale)
         return _FRACTION_BASE - size if size >= _FRACTION_FROM else 0
 
+    @property
+    def decimals(self) -> int:
+        """Decimals that show every step."""
+        return math.ceil(math.log10(self._divisor)) if self._divisor > 1 else 0
+
     def value(self, raw: int, *, signed: bool | None = None) -> Number:
         """The value of a raw word. ``signed`` overrules what the info says (the currents, §3.3)."""
         if self.is_bit:

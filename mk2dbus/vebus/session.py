@@ -20,11 +20,13 @@ from mk2dbus.mk2.adapter import (
     GetConfiguration,
     GetVersion,
     PanelFrame,
+    ResetDevices,
 )
 from mk2dbus.mk2.link import Link, Port, Priority, Unasked
 from mk2dbus.vebus.board import Board
 from mk2dbus.vebus.device import Device
 from mk2dbus.vebus.devices import DeviceItems
+from mk2dbus.vebus.infocache import InfoCache
 from mk2dbus.vebus.panel import Panel
 from mk2dbus.vebus.tables import product_name
 from mk2dbus.vebus.telemetry import SystemGone, Telemetry
@@ -38,16 +40,22 @@ MK3_PRODUCT = 0x1170
 MAX_ADDRESS = 31
 
 
+class StartAgain(SystemGone):
+    """Somebody asked for the session to start again."""
+
+
 class Session:
     """Keeps a system on the board as long as the port is there.
 
     Args:
         items: objects of the devices by number; kept by the caller, so that they outlive the session.
+        cache: infos of devices met before.
     """
 
-    def __init__(self, port: Port, board: Board, items: list[DeviceItems]) -> None:
+    def __init__(self, port: Port, board: Board, items: list[DeviceItems], cache: InfoCache) -> None:
         self.panel: Panel | None = None
-        self.link = Link(port, unasked=self._hear)
+        self.link = Link(port, unasked=self._hear, winmon_depth=3, overlap=True)
+        self._cache = cache
         self._board = board
         self._items = items
         self._telemetry: Telemetry | None = None
@@ -56,6 +64,29 @@ class Session:
         self._complained: str | None = None
         self._discovering = False
         self._shown: set[str] = set()
+        self._asked_again: asyncio.Future[None] | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether a system was found and answers."""
+        return self._telemetry is not None
+
+    def redetect(self) -> None:
+        """Find adapter and devices again, as at the start."""
+        if self._asked_again is not None and not self._asked_again.done():
+            self._asked_again.set_exception(StartAgain("detecting the devices again"))
+
+    async def reset_devices(self) -> None:
+        """Reset all devices; they are found again when they are back.
+
+        Raises:
+            Mk2Error: the line failed.
+        """
+        await self.link.request(ResetDevices(), priority=Priority.CLIENT)
+        for items in self._items:
+            items.reset_required = False
+        if self._asked_again is not None and not self._asked_again.done():
+            self._asked_again.set_exception(StartAgain("all devices were reset"))
 
     async def run(self) -> None:
         """Serve until the port is lost or the task cancelled.
@@ -87,7 +118,9 @@ class Session:
                 continue
             try:
                 await self._serve(devices)
-            except SystemGone as gone:
+            except StartAgain as asked:
+                log.info("%s", asked)
+            except (SystemGone, errors.NoReply, errors.Rejected) as gone:
                 log.warning("connection to the inverter lost: %s", gone)
             self.link.forget_address()
 
@@ -104,6 +137,9 @@ class Session:
             try:
                 version = await self.link.request(GetVersion())
             except errors.NoReply:
+                for items in self._items:
+                    # The adapter has its power from the inverter: that was off, and starts anew.
+                    items.reset_required = False
                 self._complain("the adapter does not answer (it has power only while the inverter is awake)")
                 await asyncio.sleep(RETRY_S)
                 continue
@@ -138,6 +174,7 @@ class Session:
                 except (errors.NoReply, errors.Rejected) as error:
                     log.warning("device %d is listed but not usable: %s", address, error)
                 else:
+                    device.remember(self._cache.load(device.version, device.is_new))
                     devices.append(device)
         if not devices:
             self._complain(f"adapter {adapter.version} answers, but no inverter behind it")
@@ -178,6 +215,7 @@ class Session:
             watch=partial(self._watch, devices),
         )
         accessory = asyncio.get_running_loop().create_future()
+        self._asked_again = asyncio.get_running_loop().create_future()
 
         async def accessory_present() -> bool:
             return bool(await asyncio.shield(accessory))
@@ -188,11 +226,15 @@ class Session:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(telemetry.run(), name="telemetry")
                 tasks.create_task(self.panel.run(), name="panel")
+                tasks.create_task(_wait_for(self._asked_again), name="asked again")
+                for items, device in zip(self._items, devices, strict=False):
+                    tasks.create_task(items.ram.run(device), name="RAM variables")
                 tasks.create_task(self._look_around(devices, telemetry, accessory), name="discovery")
         except BaseExceptionGroup as group:
             raise _first(group) from None
         finally:
             accessory.cancel()
+            self._asked_again.cancel()
             self.panel = None
             self._telemetry = None
             telemetry.freshness.withdraw_all()
@@ -222,9 +264,14 @@ class Session:
         self._discovering = True
         try:
             for items, device in zip(self._items, devices, strict=False):
+                await items.ram.discover(device)
                 await items.settings.discover(device)
+                self._cache.save(device.version, device.is_new, device.infos)
         finally:
             self._discovering = False
+        async with asyncio.TaskGroup() as tasks:
+            for items, device in zip(self._items, devices, strict=False):
+                tasks.create_task(items.settings.refresh(device), name="refresh")
 
     async def _watch(self, devices: list[Device]) -> None:
         """Adapter and devices are still who they were, and the adapter answers as it was told to.
@@ -255,6 +302,10 @@ class Session:
                 self._suspect = True
                 self._telemetry.check_soon()
             self._adapter_mode = said.mode
+
+
+async def _wait_for(future: asyncio.Future[None]) -> None:
+    await future
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -1,27 +1,26 @@
-"""Settings and flags of a device as items: found one after the other, read, written, shown.
+"""Settings and flags of a device on the board: found one after the other, read, written, shown.
 
 A :class:`SettingWord` is one setting of one device, with the items that live in it: itself, or up to sixteen
-flags. It outlives the session that found it, so that its objects stay on the bus, invalid, while the device
-is gone.
+flags, each twice: stored, and in RAM only. It outlives the session that found it, so that its objects stay on
+the bus, invalid, while the device is gone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
-from mk2dbus.items import NO_LIMITS, Disconnected, Kind, Leaf, Limits, NoReply, OutOfRange, Value, WriteFailed
+from mk2dbus.items import Disconnected, NoReply, OutOfRange, Refused, Value, WriteFailed
 from mk2dbus.mk2 import errors
 from mk2dbus.mk2.link import Priority
 from mk2dbus.vebus.board import Board
-from mk2dbus.vebus.device import Device
-from mk2dbus.vebus.scaling import RAW_MAX, SettingScale
-from mk2dbus.vebus.tables import Flag, Setting, SettingKind, flags, settings
+from mk2dbus.vebus.bounds import bounds_on
+from mk2dbus.vebus.device import Device, command_frames, write_failure
+from mk2dbus.vebus.tables import settings
+from mk2dbus.vebus.views import View, views
 
 log = logging.getLogger(__name__)
 
@@ -31,15 +30,17 @@ WRITE_TIMEOUT_S = 4.5
 FIRST_IDS = (64, 2, 3, 0, 4)
 """Read first: the battery capacity decides whether there is a state of charge; the others people ask for."""
 
-FORBIDDEN_FLAGS = frozenset({9, 10, 12})
-"""Never writable through any door (dbus-contract.md): changing them can damage the device."""
+READERS = 3
+"""Settings that are found at a time; the adapter has three slots."""
 
-OPPOSITE_FLAGS = {3: 7}
-"""A flag, and the one that always has the opposite value."""
+ROUNDS = 3
+"""How often a setting that does not answer is tried before it is left for the refresh."""
 
-_ROUNDS = 3
-"""How often a setting that does not answer is tried before it is left alone until the next session."""
+REFRESH_PAUSE_S = 3.0
+"""Between two settings that are read again in the background: somebody may use another program."""
 
+_RESET_NEEDED = 0x80
+"""Bit of a setting's access level: a change needs a reset (§4.1)."""
 
 Mirrors = Mapping[str, tuple[str, ...]]
 """Paths that show the same value as an item, by the path of the item."""
@@ -52,163 +53,91 @@ class Source(Protocol):
     def device(self) -> Device | None: ...
 
 
-# --- what lives in a word ------------------------------------------------------------------------------
-
-
-class View(ABC):
-    """An item that is kept in a setting word. No state, no waiting."""
-
-    leaf: Leaf
-    limits: Limits
-
-    @abstractmethod
-    def value(self, word: int) -> Value:
-        """The value in a word."""
-
-    @abstractmethod
-    def bits(self, value: int | float | str) -> tuple[int, int]:
-        """Mask and bits that a value stands for.
-
-        Raises:
-            OutOfRange: the device does not take this value.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class SettingView(View):
-    """The whole word as a number."""
-
-    leaf: Leaf
-    limits: Limits
-    scale: SettingScale
-
-    def value(self, word: int) -> Value:
-        value = self.scale.value(word)
-        return int(value) if value is not None and self.leaf.kind is Kind.INTEGER else value
-
-    def bits(self, value: int | float | str) -> tuple[int, int]:
-        if isinstance(value, str):
-            raise OutOfRange("a text cannot be stored")
-        try:
-            return RAW_MAX, self.scale.raw(value)
-        except ValueError as error:
-            raise OutOfRange(str(error)) from error
-
-
-@dataclass(frozen=True, slots=True)
-class FlagView(View):
-    """One bit of the word, with the bit that is always its opposite."""
-
-    leaf: Leaf
-    limits: Limits
-    bit: int
-    opposite: int | None
-
-    def value(self, word: int) -> Value:
-        return word >> self.bit & 1
-
-    def bits(self, value: int | float | str) -> tuple[int, int]:
-        mask = 1 << self.bit
-        bits = mask if value else 0
-        if self.opposite is not None:
-            mask |= 1 << self.opposite
-            bits |= 0 if value else 1 << self.opposite
-        return mask, bits
-
-
-def setting_view(folder: str, setting: Setting, scale: SettingScale) -> SettingView:
-    """The item of a setting, with the limits and the step of the device."""
-    # The maximum of a flag word is the mask of its settable bits.
-    limits = NO_LIMITS if setting.kind is SettingKind.FLAGS else scale.limits
-    whole = scale.whole and not setting.unit
-    if whole:
-        limits = Limits(*(None if bound is None else int(bound) for bound in _bounds(limits)))
-    leaf = Leaf(
-        path=f"{folder}/{setting.name}",
-        kind=Kind.INTEGER if whole else Kind.REAL,
-        unit=setting.unit,
-        writable=setting.kind in (SettingKind.NUMBER, SettingKind.ENUM),
-        meaning=setting.description,
-        source=f"setting {setting.id}",
-        decimals=scale.decimals,
-        texts=setting.texts if whole else {},
-        more_choices=limits.maximum is not None and limits.maximum > max(setting.texts, default=0),
-    )
-    return SettingView(leaf, limits, scale)
-
-
-def _bounds(limits: Limits) -> tuple[float | None, float | None, float | None]:
-    return limits.minimum, limits.maximum, limits.default
-
-
-def flag_view(folder: str, flag: Flag, scale: SettingScale) -> FlagView:
-    """The item of a flag; writable where the table and the device's own mask (§4.1) allow it."""
-    mask = scale.info.maximum
-    settable = flag.settable and flag.number not in FORBIDDEN_FLAGS and bool(mask >> flag.bit & 1)
-    opposite = OPPOSITE_FLAGS.get(flag.number)
-    opposite_bit = None if opposite is None else flags()[opposite].bit
-    leaf = Leaf(
-        path=f"{folder}/{flag.name}",
-        kind=Kind.INTEGER,
-        writable=settable,
-        meaning=flag.description,
-        source=f"flag {flag.number}",
-        texts={0: "no", 1: "yes"},
-    )
-    return FlagView(
-        leaf,
-        Limits(0, 1, scale.info.default >> flag.bit & 1),
-        flag.bit,
-        opposite_bit if opposite_bit is not None and mask >> opposite_bit & 1 else None,
-    )
-
-
-def views(folder: str, setting: Setting, scale: SettingScale) -> Iterator[View]:
-    """The items that a setting brings: itself, and its flags where it is a flag word."""
-    yield setting_view(folder, setting, scale)
-    for flag in flags().values():
-        if flag.setting_id == setting.id and flag.name:
-            yield flag_view(folder, flag, scale)
-
-
-# --- a word on the board -------------------------------------------------------------------------------
-
-
 class SettingWord:
-    """One setting of one device and its items on the board."""
+    """One setting of one device and its items on the board.
+
+    Args:
+        stored: its items as stored in EEPROM.
+        volatile: the same items in RAM only; their values are what was last written there.
+        reset_needed: called when a stored value takes effect only after a reset.
+        outdated: called when the device turns out to scale or limit the setting in another way.
+    """
 
     def __init__(
-        self, source: Source, board: Board, setting_id: int, views: Sequence[View], mirrors: Mirrors
+        self,
+        source: Source,
+        board: Board,
+        setting_id: int,
+        stored: Sequence[View],
+        volatile: Sequence[View],
+        mirrors: Mirrors,
+        reset_needed: Callable[[], None],
+        outdated: Callable[[Device, int], None],
     ) -> None:
         self.id = setting_id
-        self.views = views
+        self._stored = stored
+        self._volatile = volatile
         self._source = source
         self._board = board
         self._mirrors = mirrors
+        self._reset_needed = reset_needed
+        self._outdated = outdated
+        self._ram_word = 0
+        self._ram_mask = 0
+        """Which bits of ``_ram_word`` were written to RAM since the device was found."""
 
     def place(self) -> None:
         """Put the items on the board."""
-        for view in self.views:
-            write = partial(self.write, view) if view.leaf.writable else None
+        for view in self._stored:
+            write = partial(self.write, view, False) if view.leaf.writable else None
             self._board.add(view.leaf, limits=view.limits, write=write, fetch=self.fetch)
             for path in self._mirrors.get(view.leaf.path, ()):
                 self._board.set_limits(path, view.limits)
+        for view in self._volatile:
+            write = partial(self.write, view, True) if view.leaf.writable else None
+            self._board.add(view.leaf, limits=view.limits, write=write)
 
     def withdraw(self) -> None:
         """Take the items off the board."""
-        for view in self.views:
+        for view in (*self._stored, *self._volatile):
             self._board.remove(view.leaf.path)
+
+    def view(self, path: str) -> tuple[View, bool] | None:
+        """The item at a path, and whether it is in RAM only; ``None`` when it is not one of this word."""
+        for view in self._stored:
+            if view.leaf.path == path:
+                return view, False
+        for view in self._volatile:
+            if view.leaf.path == path:
+                return view, True
+        return None
+
+    def detach(self) -> None:
+        """The device is gone, and with it what was in its RAM."""
+        self._ram_mask = 0
+        self.show()
 
     def show(self) -> None:
         """Show what the device is known to have; invalid when that is not known."""
         device = self._source.device
         word = None if device is None else device.words.get(self.id)
         values: dict[str, Value] = {}
-        for view in self.views:
+        for view in self._stored:
             value = None if word is None else view.value(word)
             values[view.leaf.path] = value
             values.update(dict.fromkeys(self._mirrors.get(view.leaf.path, ()), value))
+        for view in self._volatile:
+            known = device is not None and view.mask & self._ram_mask == view.mask
+            values[view.leaf.path] = view.value(self._ram_word) if known else None
         self._board.update(values)
+
+    @property
+    def known(self) -> bool:
+        """Whether it was read."""
+        device = self._source.device
+        return device is not None and self.id in device.words
+
+    # --- reading ---------------------------------------------------------------------------------------
 
     async def read(self, device: Device, priority: Priority = Priority.BACKGROUND) -> None:
         """Read the word and show it.
@@ -231,8 +160,10 @@ class SettingWord:
         except errors.Mk2Error as error:
             log.info("%s: cannot read setting %d: %s", device, self.id, error)
 
-    async def write(self, view: View, value: int | float | str) -> None:
-        """Store a value; see :meth:`Device.store_setting` for what is made sure.
+    # --- writing ---------------------------------------------------------------------------------------
+
+    async def write(self, view: View, ram_only: bool, value: int | float | str) -> None:
+        """Store a value, or only put it in effect; :class:`Device` says what is made sure.
 
         Raises:
             WriteFailed: and why.
@@ -243,76 +174,213 @@ class SettingWord:
             raise Disconnected(f"{path} cannot be written: the device is not connected")
         try:
             mask, bits = view.bits(value)
-            show = partial(self._text, view)
             async with asyncio.timeout(WRITE_TIMEOUT_S):
-                word, reset_needed = await device.store_setting(self.id, mask, bits, show)
+                if not await device.verify_setting_scale(self.id):
+                    self._outdated(device, self.id)
+                    raise Refused("the device has other limits than those remembered; nothing was written")
+                await self._check_bounds(device, mask, bits)
+                if ram_only:
+                    await self._write_ram(device, view, mask, bits)
+                else:
+                    await self._store(device, view, mask, bits)
         except TimeoutError:
-            text = f"{path}: no outcome within {WRITE_TIMEOUT_S} s; whether it was stored is not known"
+            text = f"{path}: no outcome within {WRITE_TIMEOUT_S} s; whether it was written is not known"
             raise NoReply(text) from None
         except WriteFailed as error:
-            raise type(error)(f"{path}: {error}") from error
+            raise type(error)(str(error) if path in str(error) else f"{path}: {error}") from error
+        except errors.Mk2Error as error:
+            raise type(write_failure(error, ""))(f"{path}: {error}; nothing was written") from error
         finally:
             self.show()
-        log.info("%s: %s is %s now", device, path, show(word))
-        if reset_needed:
-            log.warning("%s: %s takes effect after a reset", device, path)
 
-    @staticmethod
-    def _text(view: View, word: int) -> str:
-        return view.leaf.text(view.value(word))
+    async def preview(self, view: View, ram_only: bool, value: int | float | str) -> str:
+        """What :meth:`write` would send, one line each, nothing where the value is stored already.
+
+        Raises:
+            WriteFailed: as the write itself before it sends.
+        """
+        device = self._source.device
+        if device is None:
+            raise Disconnected(f"{view.leaf.path} cannot be written: the device is not connected")
+        mask, bits = view.bits(value)
+        await self._check_bounds(device, mask, bits)
+        if not self.known:
+            await self.read(device, Priority.CLIENT)
+        before = device.words[self.id]
+        base = before
+        if ram_only:
+            base = before & ~self._ram_mask | self._ram_word & self._ram_mask
+        word = base & ~mask | bits & mask
+        if word == before and not ram_only:
+            return ""
+        how = "in RAM only" if ram_only else "stored"
+        command = device.setting_write(self.id, word, ram_only)
+        return (
+            f"setting {self.id}, {how}: {view.leaf.path} = {_text(view, word)} (raw {before} → {word})\n"
+            f"{command_frames(command)}"
+        )
+
+    async def _store(self, device: Device, view: View, mask: int, bits: int) -> None:
+        show = partial(_text, view)
+        before = device.words.get(self.id)
+        word, reset_needed = await device.store_setting(self.id, mask, bits, show)
+        # What is stored is in effect as well, whatever was in RAM.
+        self._ram_mask = 0
+        if word != before:
+            log.info("%s: %s is %s now", device, view.leaf.path, show(word))
+        scale = await device.setting_scale(self.id)
+        if reset_needed or (scale is not None and scale.info.access & _RESET_NEEDED and word != before):
+            log.warning("%s: %s takes effect after a reset", device, view.leaf.path)
+            self._reset_needed()
+
+    async def _write_ram(self, device: Device, view: View, mask: int, bits: int) -> None:
+        written = self._ram_mask
+        self._ram_mask &= ~mask  # not known until it is acknowledged
+        word = await device.write_setting_ram(self.id, mask, bits, written, self._ram_word)
+        self._ram_word, self._ram_mask = word, written | mask
+        log.info("%s: %s is %s now, not stored", device, view.leaf.path, _text(view, word))
+
+    async def _check_bounds(self, device: Device, mask: int, bits: int) -> None:
+        """Settings that bound each other (bounds.csv) must go on doing so."""
+        for bound in bounds_on(self.id):
+            values: dict[int, float] = {}
+            for id in bound.ids:
+                scale = await device.setting_scale(id, Priority.CLIENT)
+                if scale is None:
+                    break
+                if id not in device.words:
+                    await device.read_setting(id, Priority.CLIENT)
+                raw = device.words[id]
+                value = scale.value(raw & ~mask | bits & mask if id == self.id else raw)
+                if value is None:
+                    break
+                values[id] = value
+            else:
+                if not bound.holds(values):
+                    raise OutOfRange(bound.reason)
+
+
+def _text(view: View, word: int) -> str:
+    return view.leaf.text(view.value(word))
 
 
 class DeviceSettings:
-    """All settings of one device: finds out which it has, keeps their items."""
+    """All settings of one device: finds out which it has, keeps their items.
 
-    def __init__(self, source: Source, board: Board, folder: str, mirrors: Mirrors) -> None:
+    Args:
+        folder: ``/Devices/<n>``.
+        reset_needed: called when a stored value takes effect only after a reset.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        board: Board,
+        folder: str,
+        mirrors: Mirrors,
+        reset_needed: Callable[[], None],
+    ) -> None:
         self._source = source
         self._board = board
         self._folder = folder
         self._mirrors = mirrors
-        self.words: dict[int, SettingWord] = {}
+        self._reset_needed = reset_needed
+        self._words: dict[int, SettingWord] = {}
 
-    def show(self) -> None:
-        """Show all as far as known (all invalid when the device is gone)."""
-        for word in self.words.values():
-            word.show()
+    def detach(self) -> None:
+        """The device is gone."""
+        for word in self._words.values():
+            word.detach()
 
     def clear(self) -> None:
         """Take all items off the board: another device is there now."""
-        for word in self.words.values():
+        for word in self._words.values():
             word.withdraw()
-        self.words.clear()
+        self._words.clear()
+
+    def find(self, path: str) -> tuple[SettingWord, View, bool] | None:
+        """The word and the item at a path, and whether it is in RAM only."""
+        for word in self._words.values():
+            found = word.view(path)
+            if found is not None:
+                return word, *found
+        return None
 
     async def discover(self, device: Device) -> None:
-        """Find the settings of the device and read them, in the background. Ends when all are known."""
+        """Find the settings of the device and read them, in the background. Ends when all were tried."""
         ids = [*FIRST_IDS, *(id for id in settings() if id not in FIRST_IDS)]
-        progress = f"{self._folder}/ReadProgress"
+        for id in ids:
+            # What is remembered of this version stands on the bus at once.
+            self._place(device, id)
         total, known = len(ids), 0
-        self._board.update({progress: 0})
-        for _ in range(_ROUNDS):
-            unanswered = []
-            for id in ids:
-                try:
-                    await self.discover_one(device, id)
+        self._progress(0)
+        for _ in range(ROUNDS):
+            unanswered: list[int] = []
+            waiting = iter(ids)
+
+            async def work(waiting: Iterator[int] = waiting, unanswered: list[int] = unanswered) -> None:
+                nonlocal known
+                for id in waiting:
+                    try:
+                        await self._find(device, id)
+                    except errors.NoReply:
+                        unanswered.append(id)
+                        continue
+                    except errors.Rejected as error:
+                        log.info("%s: cannot read setting %d: %s", device, id, error)
                     known += 1
-                except errors.NoReply:
-                    unanswered.append(id)
-                except errors.Rejected as error:
-                    log.info("%s: cannot read setting %d: %s", device, id, error)
-                    known += 1
-                self._board.update({progress: 100 * known // total})
+                    self._progress(100 * known // total)
+
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(READERS):
+                    tasks.create_task(work(), name="settings")
             ids = unanswered
         if ids:
             log.warning("%s did not answer for settings %s", device, ", ".join(map(str, ids)))
 
-    async def discover_one(self, device: Device, id: int) -> None:
+    async def refresh(self, device: Device) -> None:
+        """Read what was found again and again, slowly, and first what is not known."""
+        while True:
+            for word in list(self._words.values()):
+                await asyncio.sleep(REFRESH_PAUSE_S)
+                missing = next((word for word in self._words.values() if not word.known), None)
+                try:
+                    await (missing or word).read(device)
+                except (errors.NoReply, errors.Rejected) as error:
+                    log.debug("%s: cannot read setting %d: %s", device, word.id, error)
+            await asyncio.sleep(REFRESH_PAUSE_S)
+
+    async def _find(self, device: Device, id: int) -> None:
         """Find out about one setting and read it."""
-        scale = await device.setting_scale(id)
-        if scale is None:
+        await device.setting_scale(id)
+        self._place(device, id)
+        if id in self._words:
+            await self._words[id].read(device)
+
+    def _place(self, device: Device, id: int) -> None:
+        """Put the items of a setting on the board, if the device is known to have it."""
+        scale = device.known_setting_scale(id)
+        if scale is None or id in self._words:
             return
-        if id not in self.words:
-            found = tuple(views(self._folder, settings()[id], scale))
-            word = SettingWord(self._source, self._board, id, found, self._mirrors)
-            word.place()
-            self.words[id] = word
-        await self.words[id].read(device)
+        setting = settings()[id]
+        self._words[id] = SettingWord(
+            self._source,
+            self._board,
+            id,
+            tuple(views(f"{self._folder}/Settings", setting, scale)),
+            tuple(views(f"{self._folder}/RamOnly", setting, scale)),
+            self._mirrors,
+            self._reset_needed,
+            self._outdated,
+        )
+        self._words[id].place()
+        self._words[id].show()
+
+    def _outdated(self, device: Device, id: int) -> None:
+        """The device scales a setting in another way than remembered: start its items anew."""
+        log.warning("%s: setting %d has other limits than remembered", device, id)
+        self._words.pop(id).withdraw()
+        self._place(device, id)
+
+    def _progress(self, percent: int) -> None:
+        self._board.update({f"{self._folder}/Settings/ReadProgress": percent})

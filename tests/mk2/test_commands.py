@@ -40,7 +40,7 @@ from mk2dbus.mk2.adapter import (
     read_panel,
     read_version,
 )
-from mk2dbus.mk2.errors import AccessRequired, Mk2Error, NotSupported, Rejected
+from mk2dbus.mk2.errors import AccessRequired, NotSupported, Rejected
 from mk2dbus.mk2.framing import Frame, FrameCutter, FrameType, adapter_frame
 from mk2dbus.mk2.info import Accessory, AcInfo, AcInput, Configuration, DcInfo, read_info
 from mk2dbus.mk2.request import MORE, AdapterRequest, Request, Winmon
@@ -586,8 +586,7 @@ def test_no_payloads_upset_a_winmon_command(command: Winmon[Any], data: st.DataO
     assert all(map(command.is_reply, parts))
     try:
         answer = command.read(tuple(parts))
-    except Mk2Error as error:
-        assert isinstance(error, Rejected)
+    except Rejected:
         return
     if isinstance(answer, SettingInfo | RamInfo):
         assert answer.scale != 0

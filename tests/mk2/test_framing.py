@@ -51,7 +51,7 @@ each_real = pytest.mark.parametrize("raw", REAL, ids=hex_bytes)
 
 
 def cut(*pieces: bytes, into: FrameCutter | None = None) -> list[bytes]:
-    """What a cutter finds in pieces, in hex-comparable form; at the end all that stays pending is given up."""
+    """Frames that a cutter finds in pieces, as bytes; at the end what stays pending is given up."""
     cutter = into or FrameCutter()
     start, before = cutter.position, cutter.dropped_bytes
     fed = 0

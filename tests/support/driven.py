@@ -5,26 +5,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from mk2dbus.bus.tree import Tree
 from mk2dbus.items import Value
 from mk2dbus.mk2.framing import Frame, FrameCutter
 from mk2dbus.simulator import Core
 from mk2dbus.vebus.driver import Driver
+from mk2dbus.vebus.infocache import InfoCache
 from support.ports import CorePort
+
+NOWHERE = Path("/dev/null/nowhere")
 
 
 class Driven:
     """A driver at work, and what it sent."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, state: Path) -> None:
         self.core = core
         self.tree = Tree()
         self.sent: list[Frame] = []
         self.opened = 0
         self.port: CorePort
         self._cutter = FrameCutter()
-        self.driver = Driver(self.tree, self.open)
+        self.driver = Driver(self.tree, self.open, InfoCache(state))
         self.driver.place()
 
     async def open(self) -> CorePort:
@@ -72,12 +76,17 @@ class Driven:
 
 
 @asynccontextmanager
-async def driven(profile: str = "multiplus2", *, still: bool = True) -> AsyncIterator[Driven]:
-    """A driver on a simulated system, without noise on its values unless asked for."""
+async def driven(
+    profile: str = "multiplus2", *, still: bool = True, state: Path = NOWHERE
+) -> AsyncIterator[Driven]:
+    """A driver on a simulated system, without noise on its values unless asked for.
+
+    Nothing is kept from one run to the next unless there is a ``state`` directory.
+    """
     core = Core(profile)
     if still:
         core.plant.noise = 0
-    run = Driven(core)
+    run = Driven(core, state)
     port = await run.open()
     task = asyncio.create_task(run.driver.run(port))
     try:

@@ -1,0 +1,214 @@
+"""RAM variables of a device on the board: named ones, and those of the assistants from 128 up.
+
+What the telemetry does not bring anyway is read when somebody asks, together with what else is asked for at
+that moment, and kept fresh for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+
+from mk2dbus.items import Disconnected, InvalidValue, Kind, Leaf, OutOfRange, Value, WriteFailed
+from mk2dbus.mk2 import errors
+from mk2dbus.mk2.link import Priority
+from mk2dbus.mk2.winmon import RamInfo, ReadRam
+from mk2dbus.vebus.board import Board, Freshness
+from mk2dbus.vebus.device import Device
+from mk2dbus.vebus.scaling import RAW_MAX, RamScale
+from mk2dbus.vebus.settings import Source
+from mk2dbus.vebus.tables import ram_variables
+
+log = logging.getLogger(__name__)
+
+FIRST_ASSISTANT_ID, LAST_ID = 128, 255
+INTEREST_S = 30.0
+"""How long a value is kept fresh after it was asked for."""
+REFRESH_S = 2.0
+PLAIN = RamScale(RamInfo(-0x7FFF, 0))
+"""For a variable whose info the device does not tell: the word as a signed number."""
+
+
+def ram_leaf(folder: str, id: int, scale: RamScale) -> Leaf:
+    """Declaration of a RAM variable's item."""
+    row = ram_variables().get(id)
+    writable = row.writable if row is not None else True
+    path = f"{folder}/{row.name if row is not None else id}"
+    meaning = row.description if row is not None else "a word of the assistants"
+    source = f"RAM variable {id}"
+    if scale.is_bit:
+        return Leaf(path, Kind.INTEGER, "", writable, meaning, source, texts={0: "no", 1: "yes"})
+    if row is None or (not row.unit and scale.decimals == 0):
+        return Leaf(path, Kind.INTEGER, "", writable, meaning, source)
+    return Leaf(path, Kind.REAL, row.unit, writable, meaning, source, scale.decimals)
+
+
+def ram_value(leaf: Leaf, scale: RamScale, word: int) -> Value:
+    """The value of a word, of the type of its item."""
+    value = scale.value(word)
+    return int(value) if leaf.kind is Kind.INTEGER else float(value)
+
+
+def ram_word(scale: RamScale, value: int | float | str, path: str) -> tuple[int, int]:
+    """Word and mask that stand for a value.
+
+    Raises:
+        OutOfRange: it does not fit in a word.
+    """
+    if isinstance(value, str):
+        raise InvalidValue(f"{path} takes a number")
+    if scale.is_bit:
+        mask = 1 << scale.info.scale - 1
+        return (mask if value else 0), mask
+    try:
+        return scale.raw(value), RAW_MAX
+    except (ValueError, OverflowError) as error:
+        raise OutOfRange(f"{path}: {error}") from error
+
+
+class DeviceRam:
+    """The RAM variables of one device.
+
+    Args:
+        folder: ``/Devices/<n>``.
+    """
+
+    def __init__(self, source: Source, board: Board, folder: str) -> None:
+        self._source = source
+        self._board = board
+        self._folder = f"{folder}/RamVars"
+        self._assistants_path = f"{folder}/Assistants"
+        self._leaves: dict[int, Leaf] = {}
+        self._freshness = Freshness(board)
+        self._interest: dict[int, float] = {}
+        self._wake = asyncio.Event()
+        self._round: asyncio.Future[None] | None = None
+
+    def clear(self) -> None:
+        """Take all items off the board: another device is there now."""
+        self.detach()
+        for leaf in self._leaves.values():
+            self._board.remove(leaf.path)
+        self._leaves.clear()
+
+    def detach(self) -> None:
+        """The device is gone."""
+        self._interest.clear()
+        self._freshness.withdraw_all()
+        self._end_round()
+
+    def find(self, path: str) -> int | None:
+        """Id of the variable whose item is at a path."""
+        return next((id for id, leaf in self._leaves.items() if leaf.path == path), None)
+
+    def show(self, words: dict[int, int]) -> None:
+        """Show words that were read, by id; those without an item are passed over."""
+        device = self._source.device
+        for id, word in words.items():
+            leaf = self._leaves.get(id)
+            scale = None if device is None else device.known_ram_scale(id) or PLAIN
+            if leaf is not None and scale is not None:
+                self._freshness.publish(leaf.path, {leaf.path: ram_value(leaf, scale, word)})
+
+    async def discover(self, device: Device) -> None:
+        """Find which variables the device has, and how far the assistants' list reaches."""
+        for id, row in ram_variables().items():
+            if row.name:
+                try:
+                    scale = await device.ram_scale(id, Priority.BACKGROUND)
+                except errors.NoReply:
+                    log.info("%s did not answer for RAM variable %d", device, id)
+                    continue
+                if scale is not None:
+                    self._place(id, scale)
+        try:
+            await self._discover_assistants(device)
+        except (errors.NoReply, errors.Rejected) as error:
+            log.info("%s: cannot read the list of assistants: %s", device, error)
+
+    async def _discover_assistants(self, device: Device) -> None:
+        """Walk the list of assistants (§4.6): a header, its words, the next header; 0 ends it."""
+        at, found = FIRST_ASSISTANT_ID, []
+        while at <= LAST_ID:
+            try:
+                (header,) = await device.request(ReadRam((at,)), Priority.BACKGROUND)
+            except errors.NotSupported:
+                break
+            if header == 0:
+                break
+            found.append(header >> 4)
+            end = at + 1 + (header & 0x0F)
+            for id in range(at, min(end, LAST_ID + 1)):
+                self._place(id, await device.ram_scale(id, Priority.BACKGROUND) or PLAIN)
+            at = end
+        self._board.update({self._assistants_path: tuple(found)})
+
+    def _place(self, id: int, scale: RamScale) -> None:
+        leaf = ram_leaf(self._folder, id, scale)
+        before = self._leaves.get(id)
+        if before is not None:
+            if before == leaf:
+                return
+            self._board.remove(before.path)
+        self._leaves[id] = leaf
+        write = partial(self._write, id) if leaf.writable else None
+        self._board.add(leaf, write=write, fetch=partial(self._fetch, id))
+
+    # --- reading ---------------------------------------------------------------------------------------
+
+    async def _fetch(self, id: int) -> None:
+        """Somebody asks for a variable that is not known: read it, and keep it fresh for a while."""
+        if self._source.device is None:
+            return
+        self._interest[id] = asyncio.get_running_loop().time() + INTEREST_S
+        if self._round is None:
+            self._round = asyncio.get_running_loop().create_future()
+        self._wake.set()
+        await asyncio.shield(self._round)
+
+    async def run(self, device: Device) -> None:
+        """Read what is asked for. Runs as long as the device is there."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._wake.clear()
+            now = loop.time()
+            self._interest = {id: until for id, until in self._interest.items() if until > now}
+            asked, self._round = self._round, None
+            if self._interest:
+                priority = Priority.TELEMETRY if asked is None else Priority.CLIENT
+                try:
+                    self.show(await device.read_ram(self._interest, priority, plain=True))
+                except (errors.NoReply, errors.NotSupported) as error:
+                    log.info("%s: cannot read RAM variables: %s", device, error)
+                finally:
+                    if asked is not None and not asked.done():
+                        asked.set_result(None)
+            try:
+                async with asyncio.timeout(REFRESH_S if self._interest else None):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    def _end_round(self) -> None:
+        asked, self._round = self._round, None
+        if asked is not None and not asked.done():
+            asked.set_result(None)
+
+    # --- writing ---------------------------------------------------------------------------------------
+
+    async def _write(self, id: int, value: int | float | str) -> None:
+        path = self._leaves[id].path
+        device = self._source.device
+        if device is None:
+            raise Disconnected(f"{path} cannot be written: the device is not connected")
+        word, mask = ram_word(device.known_ram_scale(id) or PLAIN, value, path)
+        try:
+            await device.write_ram(id, word, mask)
+        except WriteFailed as error:
+            raise type(error)(f"{path}: {error}") from error
+        log.info("%s: %s = %s (RAM)", device, path, value)
+        try:
+            self.show(await device.read_ram((id,), Priority.CLIENT, plain=True))
+        except (errors.NoReply, errors.Rejected) as error:
+            log.info("%s: %s was written but cannot be read: %s", device, path, error)
