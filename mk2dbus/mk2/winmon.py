@@ -287,11 +287,11 @@ class _Write(Winmon[Written]):
     """Common to the writing commands: sent once, whatever happens; who asked reads back and decides."""
 
     attempts: ClassVar[int] = 1
-    replies: ClassVar[frozenset[int]] = frozenset({0x87, 0x88, 0x9B})
+    replies: ClassVar[frozenset[int]] = frozenset({0x87, 0x88, 0x90, 0x91, 0x9B})
 
     def _read(self, parts: tuple[bytes, ...], acknowledge: int) -> Written | More:
         last = parts[-1]
-        if last[0] == NOT_SUPPORTED:
+        if last[0] in (NOT_SUPPORTED, 0x90, 0x91):
             raise Rejected(f"the device refused the write ({hex_bytes(last)})")
         if last[0] == 0x9B:
             level = last[1] if len(last) > 1 else 0

@@ -168,7 +168,7 @@ def _multiplus2(log: EventLog) -> System:
 
 def _ess(log: EventLog) -> System:
     return _system(
-        log, _multiplus2_120v(), (0,), _HOME_120V, lambda: [Assistant(9), Assistant(0), Assistant(5, [0, 0])]
+        log, _multiplus2_120v(), (0,), _HOME_120V, lambda: [Assistant(9), Assistant(4), Assistant(5, [0, 0])]
     )
 
 

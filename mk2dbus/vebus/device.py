@@ -30,6 +30,7 @@ class Device:
         version: as the device says it: 2729560 is product 0x2729, firmware 0x560.
         is_new: answers in one frame and is written with winmon 37 (§4); otherwise 33 and 34.
         serial: ``None`` where the firmware does not tell.
+        alone: no other device is on the bus.
         words: settings as last read, raw; one that was written and not read back since is not in it.
     """
 
@@ -39,6 +40,7 @@ class Device:
         self.is_new = False
         self.serial: str | None = None
         self.words: dict[int, int] = {}
+        self.alone = False
         self._link = link
         self._ram_scales: dict[int, RamScale | None] = {}
         self._setting_scales: dict[int, SettingScale | None] = {}
@@ -199,8 +201,7 @@ class Device:
             is known of the device now.
         """
         async with self._write_lock:
-            # The adapter may have been reset since: make sure that this device is the one written.
-            self._link.forget_address()
+            self._make_sure_of_address()
             before = await self._fetch(id, "nothing was written")
             word = before & ~mask | bits & mask
             if word == before:
@@ -229,12 +230,17 @@ class Device:
         if not self.is_new:
             raise ReadOnly("this device cannot keep a setting in RAM only; it can only be stored")
         async with self._write_lock:
-            self._link.forget_address()
+            self._make_sure_of_address()
             stored = await self._fetch(id, "nothing was written")
             base = stored & ~kept_mask | kept & kept_mask
             word = base & ~mask | bits & mask
             await self._write_volatile(self.setting_write(id, word, ram_only=True))
             return word
+
+    def _make_sure_of_address(self) -> None:
+        """Before a write: the adapter may have been reset, and talk to another device."""
+        if not self.alone:
+            self._link.forget_address()
 
     async def _write_volatile(self, command: Winmon[winmon.Written]) -> None:
         """Send a write that wears nothing; once more when no acknowledgement comes."""
@@ -256,7 +262,7 @@ class Device:
             Refused, NoReply, Disconnected: as the contract says.
         """
         async with self._write_lock:
-            self._link.forget_address()
+            self._make_sure_of_address()
             if mask != RAW_MAX:
                 try:
                     (before,) = await self.request(winmon.ReadRam((id,)), Priority.CLIENT)

@@ -68,6 +68,8 @@ class DeviceItems:
                 f"{self._folder}/Settings/ResetRequired": int(self.reset_required),
             }
         )
+        self.settings.attach(device)
+        self.ram.attach(device)
 
     def _require_reset(self) -> None:
         self.reset_required = True

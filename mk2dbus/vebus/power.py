@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -22,6 +22,9 @@ _EMPTY_LIMIT = 3
 """Snapshots that may come back empty in a row before they are taken for not supported."""
 
 PHASES = 3
+
+ShowRam = Callable[[int, Mapping[int, int]], None]
+"""Takes the raw words of RAM variables by id, of the device with a number."""
 
 
 class Method(IntEnum):
@@ -48,8 +51,9 @@ class PowerMeter:
         method: the way in use; it falls back when a device does not know it.
     """
 
-    def __init__(self, link: Link, devices: Sequence[Device]) -> None:
+    def __init__(self, link: Link, devices: Sequence[Device], show_ram: ShowRam) -> None:
         self._link = link
+        self._show_ram = show_ram
         self._devices = devices
         self._empty = 0
         snapshots = all(device.firmware_digits >= SNAPSHOT_FIRMWARE for device in devices)
@@ -85,7 +89,7 @@ class PowerMeter:
             return None
         await self._link.request(TakeSnapshot(_SNAPSHOT_IDS))
         powers = []
-        for device in self._devices:
+        for number, device in enumerate(self._devices):
             try:
                 words = await device.request(ReadSnapshot())
             except NotSupported:
@@ -96,6 +100,7 @@ class PowerMeter:
                 if self._empty >= _EMPTY_LIMIT:
                     self._fall_back(Method.SINGLE, f"the snapshots of {device} are empty")
                 return None
+            self._show_ram(number, dict(zip(_SNAPSHOT_IDS, words, strict=True)))
             inverter, mains, output = await self._scaled(device, _SNAPSHOT_IDS, words)
             powers.append(DevicePower(inverter, -mains, output))
         self._empty = 0
@@ -106,8 +111,9 @@ class PowerMeter:
             self._fall_back(Method.APPARENT, "a device does not have the power variables")
             return None
         powers = []
-        for device in self._devices:
+        for number, device in enumerate(self._devices):
             words = await device.read_ram(_SINGLE_IDS)
+            self._show_ram(number, words)
             inverter, mains = await self._scaled(device, _SINGLE_IDS, [words[id] for id in _SINGLE_IDS])
             powers.append(DevicePower(inverter, -mains, -mains - inverter))
         return powers

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from functools import partial
 
 from mk2dbus.items import Disconnected, InvalidValue, Kind, Leaf, OutOfRange, Value, WriteFailed
@@ -50,8 +51,8 @@ def ram_value(leaf: Leaf, scale: RamScale, word: int) -> Value:
     return int(value) if leaf.kind is Kind.INTEGER else float(value)
 
 
-def ram_word(scale: RamScale, value: int | float | str, path: str) -> tuple[int, int]:
-    """Word and mask that stand for a value.
+def ram_word(id: int, scale: RamScale, value: int | float | str, path: str) -> tuple[int, int]:
+    """Word and mask that stand for a value. Assistants' words are of either sign, whatever their info says.
 
     Raises:
         OutOfRange: it does not fit in a word.
@@ -62,7 +63,7 @@ def ram_word(scale: RamScale, value: int | float | str, path: str) -> tuple[int,
         mask = 1 << scale.info.scale - 1
         return (mask if value else 0), mask
     try:
-        return scale.raw(value), RAW_MAX
+        return scale.raw(value, either_sign=id >= FIRST_ASSISTANT_ID), RAW_MAX
     except (ValueError, OverflowError) as error:
         raise OutOfRange(f"{path}: {error}") from error
 
@@ -102,7 +103,7 @@ class DeviceRam:
         """Id of the variable whose item is at a path."""
         return next((id for id, leaf in self._leaves.items() if leaf.path == path), None)
 
-    def show(self, words: dict[int, int]) -> None:
+    def show(self, words: Mapping[int, int]) -> None:
         """Show words that were read, by id; those without an item are passed over."""
         device = self._source.device
         for id, word in words.items():
@@ -110,6 +111,13 @@ class DeviceRam:
             scale = None if device is None else device.known_ram_scale(id) or PLAIN
             if leaf is not None and scale is not None:
                 self._freshness.publish(leaf.path, {leaf.path: ram_value(leaf, scale, word)})
+
+    def attach(self, device: Device) -> None:
+        """Put on the board at once what is remembered of this kind of device."""
+        for id, row in ram_variables().items():
+            scale = device.known_ram_scale(id)
+            if row.name and scale is not None:
+                self._place(id, scale)
 
     async def discover(self, device: Device) -> None:
         """Find which variables the device has, and how far the assistants' list reaches."""
@@ -202,7 +210,7 @@ class DeviceRam:
         device = self._source.device
         if device is None:
             raise Disconnected(f"{path} cannot be written: the device is not connected")
-        word, mask = ram_word(device.known_ram_scale(id) or PLAIN, value, path)
+        word, mask = ram_word(id, device.known_ram_scale(id) or PLAIN, value, path)
         try:
             await device.write_ram(id, word, mask)
         except WriteFailed as error:

@@ -65,7 +65,7 @@ class RawAccess:
             raise write_failure(error, "nothing was written") from error
         path = f"RAM variable {id}"
         _check_number(value, path)
-        word, mask = ram_word(scale, value, path)
+        word, mask = ram_word(id, scale, value, path)
         await found.write_ram(id, word, mask)
         log.info("%s: RAM variable %d = %s", found, id, value)
         return await self.read_ram(device, id)
@@ -86,7 +86,7 @@ class RawAccess:
             id = items.ram.find(path)
             if id is not None:
                 scale = items.device.known_ram_scale(id) or PLAIN
-                raw, mask = ram_word(scale, value, path)
+                raw, mask = ram_word(id, scale, value, path)
                 how = "" if mask == RAW_MAX else f", the other bits as they are (mask {mask:#06x})"
                 return (
                     f"RAM variable {id} = {value} (raw {raw}{how})\n"

@@ -58,8 +58,8 @@ class RamScale:
         # A division gives the decimal that is meant (50.55), a product of 0.01 does not.
         return shifted / self._divisor if self._divisor else float(shifted * abs(self.info.scale))
 
-    def raw(self, value: Number) -> int:
-        """The word nearest to a value.
+    def raw(self, value: Number, *, either_sign: bool = False) -> int:
+        """The word nearest to a value. ``either_sign``: a negative one too where the info says unsigned.
 
         Raises:
             ValueError: does not fit in a word, or the variable is a bit.
@@ -68,7 +68,7 @@ class RamScale:
             raise ValueError("a bit has no word of its own")
         steps = value * self._divisor if self._divisor else value / abs(self.info.scale)
         number = round(steps) - self.info.offset
-        low, high = (-0x8000, 0x7FFF) if self.info.scale < 0 else (0, RAW_MAX)
+        low, high = (-0x8000, 0x7FFF) if self.info.scale < 0 else (-0x8000 if either_sign else 0, RAW_MAX)
         if not low <= number <= high:
             raise ValueError(f"{value} does not fit in a word")
         return number & RAW_MAX

@@ -181,6 +181,7 @@ class Session:
             return None
         self._complained = None
         for number, device in enumerate(devices):
+            device.alone = configuration.present.bit_count() == 1
             if number == len(self._items):
                 self._items.append(DeviceItems(self._board, number))
             self._items[number].attach(device)
@@ -213,6 +214,7 @@ class Session:
             devices,
             busy=lambda: self._discovering,
             watch=partial(self._watch, devices),
+            show_ram=lambda number, words: self._items[number].ram.show(words),
         )
         accessory = asyncio.get_running_loop().create_future()
         self._asked_again = asyncio.get_running_loop().create_future()
@@ -229,7 +231,8 @@ class Session:
                 tasks.create_task(_wait_for(self._asked_again), name="asked again")
                 for items, device in zip(self._items, devices, strict=False):
                     tasks.create_task(items.ram.run(device), name="RAM variables")
-                tasks.create_task(self._look_around(devices, telemetry, accessory), name="discovery")
+                tasks.create_task(self._find_accessories(telemetry, accessory), name="accessories")
+                tasks.create_task(self._read_everything(devices), name="discovery")
         except BaseExceptionGroup as group:
             raise _first(group) from None
         finally:
@@ -243,10 +246,8 @@ class Session:
             for items in self._items:
                 items.detach()
 
-    async def _look_around(
-        self, devices: list[Device], telemetry: Telemetry, accessory: asyncio.Future[bool]
-    ) -> None:
-        """In the background: is a BMS or a panel there, and what settings do the devices have."""
+    async def _find_accessories(self, telemetry: Telemetry, accessory: asyncio.Future[bool]) -> None:
+        """Is a BMS or a Digital Multi Control there, that controls the system."""
         present = False
         for kind, path in (
             (AccessoryKind.BMS, "/Devices/Bms/Version"),
@@ -261,6 +262,9 @@ class Session:
             self._show({path: found.version})
         telemetry.accessory_present = present
         accessory.set_result(present)
+
+    async def _read_everything(self, devices: list[Device]) -> None:
+        """In the background: what the devices have, once; then again and again, slowly."""
         self._discovering = True
         try:
             for items, device in zip(self._items, devices, strict=False):

@@ -82,6 +82,7 @@ class SettingWord:
         self._mirrors = mirrors
         self._reset_needed = reset_needed
         self._outdated = outdated
+        self._placed = False
         self._ram_word = 0
         self._ram_mask = 0
         """Which bits of ``_ram_word`` were written to RAM since the device was found."""
@@ -96,11 +97,13 @@ class SettingWord:
         for view in self._volatile:
             write = partial(self.write, view, True) if view.leaf.writable else None
             self._board.add(view.leaf, limits=view.limits, write=write)
+        self._placed = True
 
     def withdraw(self) -> None:
         """Take the items off the board."""
         for view in (*self._stored, *self._volatile):
             self._board.remove(view.leaf.path)
+        self._placed = False
 
     def view(self, path: str) -> tuple[View, bool] | None:
         """The item at a path, and whether it is in RAM only; ``None`` when it is not one of this word."""
@@ -119,6 +122,8 @@ class SettingWord:
 
     def show(self) -> None:
         """Show what the device is known to have; invalid when that is not known."""
+        if not self._placed:
+            return
         device = self._source.device
         word = None if device is None else device.words.get(self.id)
         values: dict[str, Value] = {}
@@ -306,14 +311,16 @@ class DeviceSettings:
                 return word, *found
         return None
 
+    def attach(self, device: Device) -> None:
+        """Put on the board at once what is remembered of this kind of device."""
+        for id in settings():
+            self._place(device, id)
+        self._progress(0)
+
     async def discover(self, device: Device) -> None:
         """Find the settings of the device and read them, in the background. Ends when all were tried."""
         ids = [*FIRST_IDS, *(id for id in settings() if id not in FIRST_IDS)]
-        for id in ids:
-            # What is remembered of this version stands on the bus at once.
-            self._place(device, id)
         total, known = len(ids), 0
-        self._progress(0)
         for _ in range(ROUNDS):
             unanswered: list[int] = []
             waiting = iter(ids)

@@ -16,7 +16,7 @@ from mk2dbus.mk2.winmon import GetState
 from mk2dbus.vebus import readings
 from mk2dbus.vebus.board import Board, Freshness
 from mk2dbus.vebus.device import Device
-from mk2dbus.vebus.power import Method, PowerMeter, apparent_values
+from mk2dbus.vebus.power import Method, PowerMeter, ShowRam, apparent_values
 from mk2dbus.vebus.readings import Values
 
 log = logging.getLogger(__name__)
@@ -64,6 +64,7 @@ class Telemetry:
     Args:
         devices: in the order of their addresses; the first one is asked for the state of the system.
         busy: whether background work wants the line.
+        show_ram: takes the words of RAM variables that were read, for the items of those variables.
         watch: checks that adapter and devices are still the ones known; raises :exc:`SystemGone`.
     """
 
@@ -75,6 +76,7 @@ class Telemetry:
         *,
         busy: Callable[[], bool],
         watch: Callable[[], Awaitable[None]],
+        show_ram: ShowRam,
     ) -> None:
         self.freshness = Freshness(board)
         self.accessory_present: bool | None = None
@@ -84,11 +86,12 @@ class Telemetry:
         self._devices = devices
         self._busy = busy
         self._watch = watch
+        self._show_ram = show_ram
         self._error: int | None = None
         self._connected: bool | None = None
         self._inverter_period: int | None = None
         self._bounds: tuple[int, int, int] | None = None
-        self._power = PowerMeter(link, devices)
+        self._power = PowerMeter(link, devices, show_ram)
         self._plan = [
             Poll("dc", FAST_S, self._read_dc),
             Poll("ac1", FAST_S, lambda: self._read_ac(1)),
@@ -237,6 +240,7 @@ class Telemetry:
             readings.RIPPLE_VOLTAGE,
         )
         words = await device.read_ram(ids)
+        self._show_ram(0, words)
         value = {id: scale.value(word) for id, word in words.items() if (scale := await device.ram_scale(id))}
         charge = value.get(readings.CHARGE_STATE) if await self._has_battery_monitor() else None
         return {

@@ -193,7 +193,7 @@ def test_overrides(talk: Callable[..., Any]) -> None:
 
 def test_ess_setpoint_expires(talk: Callable[..., Any]) -> None:
     conversation = talk("multiplus2-ess")
-    assert conversation.winmon(0x30, *range(128, 133)) == [bytes.fromhex("85 9000 0000 5200 0000 0000")]
+    assert conversation.winmon(0x30, *range(128, 133)) == [bytes.fromhex("85 9000 4000 5200 0000 0000")]
     assert conversation.winmon(0x37, 0, 131, *(300).to_bytes(2, "little")) == [b"\x87"]
     conversation.listen(1)
     assert conversation.core.device.unit.input_w == pytest.approx(-300, abs=1)

@@ -281,11 +281,14 @@ async def test_while_disconnected() -> None:
 
 @simulated
 async def test_a_write_goes_to_its_device_after_an_unseen_reset() -> None:
-    async with driven() as run:
+    async with driven("parallel3") as run:
         await _ready(run, ABSORPTION)
-        run.core.adapter.address = 9
-        await run.write(ABSORPTION, 56.5)
-        assert run.core.device.settings[2].stored == 5650
+        first, second, *_ = run.core.devices.values()
+        run.core.adapter.address = second.address
+        good = first.settings[2].value - 1
+        await run.write(ABSORPTION, good)
+        assert first.settings[2].value == pytest.approx(good)
+        assert second.settings[2].writes == 0
 
 
 @simulated
