@@ -61,7 +61,8 @@ class Leaf:
 
     def text(self, value: Value) -> str:
         """The value as a person reads it: ``14.41V``, ``Float``, ``---`` when not known."""
-        if value is None:
+        if value is None or value == ():
+            # On the bus an empty array stands for both.
             return "---"
         if isinstance(value, str):
             return value

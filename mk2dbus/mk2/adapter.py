@@ -291,6 +291,7 @@ class GetDc(AdapterRequest[DcInfo]):
     """``F 00``: DC info."""
 
     section: ClassVar[str] = "3.3"
+    from_device: ClassVar[bool] = True
 
     def frame(self) -> Frame:
         return adapter_frame("F", b"\x00")
@@ -307,6 +308,7 @@ class GetAc(AdapterRequest[AcInfo]):
     phase: int
 
     section: ClassVar[str] = "3.3"
+    from_device: ClassVar[bool] = True
 
     def frame(self) -> Frame:
         return adapter_frame("F", bytes((self.phase,)))
@@ -350,6 +352,7 @@ class GetConfiguration(AdapterRequest[Configuration]):
     address: int
 
     section: ClassVar[str] = "3.3"
+    from_device: ClassVar[bool] = True
 
     def frame(self) -> Frame:
         return adapter_frame("F", bytes((0x07, self.address)))

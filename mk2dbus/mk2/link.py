@@ -155,7 +155,7 @@ class Link:
         self.last_received: float | None = None
         """Loop time of the last good frame."""
         self.last_answer: float | None = None
-        """Loop time of the last reply to a request."""
+        """Loop time of the last reply that came from an inverter."""
         self._port = port
         self._unasked = unasked
         self._depth = winmon_depth
@@ -486,7 +486,7 @@ class Link:
     # --- ends ------------------------------------------------------------------------------------------
 
     def _resolve(self, exchange: _Exchange, answer: object) -> None:
-        if answer is not None:
+        if exchange.request.from_device:
             self.last_answer = self._now()
         if not self._on_line:
             # All that was sent is answered, so it has left, however fast the line really is.

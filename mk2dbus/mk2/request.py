@@ -35,6 +35,8 @@ class Request(ABC, Generic[R]):
     section: ClassVar[str]
     """Section of mk2-protocol.md that describes the command."""
     reply_timeout_s: ClassVar[float] = REPLY_TIMEOUT_S
+    from_device: ClassVar[bool] = False
+    """The reply proves that an inverter is there; the adapter alone could not give it."""
     attempts: ClassVar[int] = 3
     """How often it is sent before giving up; 1 for whatever must not happen twice."""
 
@@ -64,6 +66,7 @@ class Winmon(Request[R]):
     """A command to the device at the current address (§4), carried in slot X, Y or Z."""
 
     code: ClassVar[int]
+    from_device: ClassVar[bool] = True
     replies: ClassVar[frozenset[int]]
     """Reply codes that belong to the command; 0x80, not supported, belongs to all."""
 

@@ -27,8 +27,8 @@ SILENCE_S = 4.0
 FAST_S, INPUT_S, SLOW_S, WATCH_S = 0.5, 1.0, 2.0, 10.0
 """How often: power and state; mode and current limit; what changes slowly; whether all is as it was."""
 
-BUSY_FACTOR = 4
-"""While settings are read in the background, telemetry comes this much less often."""
+BUSY_S = 2.0
+"""While settings are read in the background, nothing comes more often; all stays well below 5 s old."""
 
 _WATCH = "watch"
 _RETRY_LIMIT_S = 30.0
@@ -151,7 +151,8 @@ class Telemetry:
         if poll.failures:
             # What alone does not answer must not take the line from the rest.
             return now + min(poll.every_s * 2.0**poll.failures, _RETRY_LIMIT_S)
-        return max(poll.due + poll.every_s * (BUSY_FACTOR if self._busy() else 1), now)
+        every = max(poll.every_s, BUSY_S) if self._busy() else poll.every_s
+        return max(poll.due + every, now)
 
     def check_soon(self) -> None:
         """Something hints at a reset of the adapter: look whether all is as it was."""

@@ -384,12 +384,13 @@ async def test_ram_variables_that_can_be_written() -> None:
             await run.write(f"{RAM_VARS}/UBat", 12)
         with pytest.raises(OutOfRange):
             await run.write(f"{RAM_VARS}/131", 70000)
-        try:
-            await run.write(f"{RAM_VARS}/ChargeState", 0.5)
-        except Refused:
-            pass
-        else:
-            assert run.core.device.ram_value(13) == pytest.approx(0.5, abs=0.02)
+        capacity = run.core.device.settings[64]
+        capacity.stored = capacity.ram = 200  # without one the state of charge is always 1
+        await run.write(f"{RAM_VARS}/ChargeState", 0.5)
+        assert run.core.device.ram_value(13) == pytest.approx(0.5, abs=0.02)
+        bit = f"{RAM_VARS}/MultiFunctionalRelayState"
+        refused = await _refusal(run, bit, 1)
+        assert refused is None or "refused" in refused
 
 
 @simulated

@@ -177,6 +177,35 @@ async def test_a_silent_adapter_leaves_no_old_value() -> None:
 
 
 @simulated
+async def test_an_inverter_that_is_gone_while_the_adapter_answers() -> None:
+    async with driven() as run:
+        await run.until_all_read()
+
+        def adapter_alone(data: bytes) -> bytes:
+            return data if data[1:3] in (b"\xffL", b"\xffV", b"\xffA", b"\xffS") else b""
+
+        run.core.outgoing = adapter_alone
+        await asyncio.sleep(STALE_S)
+        assert run.value("/Connected") == 0
+        left = {path for path in run.tree if run.value(path) is not None}
+        assert all(path.startswith("/Interfaces/") for path in left - {"/Connected"}), left
+        run.core.outgoing = None
+        await run.until_known("/Dc/0/Voltage", 15)
+
+
+@pytest.mark.parametrize("profile", ["multiplus2", "multiplus-old"])
+@simulated
+async def test_nothing_flaps_while_all_is_well(profile: str) -> None:
+    async with driven(profile) as run:
+        await run.until_known("/Devices/0/Diagnostics/UBatRipple")
+        await asyncio.sleep(3)
+        known = {path for path in run.tree if run.value(path) is not None}
+        for _ in range(300):
+            await asyncio.sleep(0.2)
+            assert not [path for path in known if run.value(path) is None]
+
+
+@simulated
 async def test_one_kind_of_request_that_stays_out_takes_only_its_own_values() -> None:
     async with driven() as run:
         await run.until_known("/State")
