@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from mk2dbus.items import Limits, Number
+from mk2dbus.items import INT32_MAX, INT32_MIN, Limits, Number
 from mk2dbus.mk2.winmon import RamInfo, SettingInfo
 
 RAW_MAX = 0xFFFF
@@ -129,5 +129,7 @@ class SettingScale:
 
     @property
     def whole(self) -> bool:
-        """Whether all values are whole numbers."""
-        return self.info.scale > 0 or self.info.scale == -1
+        """Whether all values are whole numbers that an integer item can hold."""
+        if self.info.scale < -1:
+            return False
+        return all(INT32_MIN <= self._scaled(raw) <= INT32_MAX for raw in (0, RAW_MAX))
