@@ -64,7 +64,7 @@ PARALLEL = {
     f"{FEW} clients: GetItems": (FEW, ITEMS, 4),
     f"{MANY} clients: GetItems": (MANY, ITEMS, 1),
 }
-"""Clients, what they call, and how often that is measured; the hardest last, not every service survives it."""
+"""Clients, what they call, and how often that is measured; last what not every service survives."""
 DAEMON_ALONE = "answered by the bus daemon"
 
 

@@ -19,19 +19,21 @@ import argparse
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 import common
 from support.clock import SimulatedLoop
-from support.driven import Driven
-from support.ports import CorePort
+from support.driven import Driven, driven
 
 from mk2dbus.items import Value
-from mk2dbus.simulator import PROFILES, Core
+from mk2dbus.simulator import PROFILES
 from mk2dbus.vebus import telemetry
 
 BYTES_PER_S = 240
 LATENCY_MS = 15.0
+"""What the simulator has unless told otherwise."""
 WINDOW_S = 120.0
 SETTLE_S = 15.0
 DISCOVERY_LIMIT_S = 600.0
@@ -72,26 +74,13 @@ class Traffic:
 
 
 class Meter:
-    """A driver with a simulated system, and what goes over the line between them."""
+    """Reads what goes over the line between a driver and its simulated system."""
 
-    def __init__(self, profile: str) -> None:
-        self.core = Core(profile, latency_ms=LATENCY_MS)
-        self.core.plant.noise = 0
-        self.system = Driven(self.core)
+    def __init__(self, system: Driven) -> None:
+        self.system = system
         self.values = 0
-        self._update = self.system.tree.update
-        self.system.tree.update = self._count  # type: ignore[method-assign]
-        self.port: CorePort
-        self.task: asyncio.Task[None]
-
-    async def __aenter__(self) -> Meter:
-        self.port = await self.system.open()
-        self.task = asyncio.create_task(self.system.driver.run(self.port))
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
+        self._update = system.tree.update
+        system.tree.update = self._count  # type: ignore[method-assign]
 
     def _count(self, values: Mapping[str, Value]) -> None:
         self.values += sum(value is not None for value in values.values())
@@ -101,8 +90,8 @@ class Meter:
         frames = self.system.sent
         return Traffic(
             at=self.system.now,
-            sent=self.core.received_bytes,
-            received=self.core.sent_bytes,
+            sent=self.system.core.received_bytes,
+            received=self.system.core.sent_bytes,
             requests=len(frames),
             cycles=sum(frame.data.startswith(DC_REQUEST) for frame in frames),
             values=self.values,
@@ -118,14 +107,17 @@ class Meter:
 
 async def measure(profile: str) -> tuple[Traffic, Traffic]:
     """Reading of all settings from the first byte on, and telemetry after it."""
-    async with Meter(profile) as meter:
-        begun = meter.traffic()
-        await meter.all_read()
-        discovery = meter.traffic() - begun
-        await asyncio.sleep(SETTLE_S)
-        begun = meter.traffic()
-        await asyncio.sleep(WINDOW_S)
-        return discovery, meter.traffic() - begun
+    with TemporaryDirectory() as state:
+        async with driven(profile, state=Path(state)) as system:
+            # The driver has not done anything yet.
+            meter = Meter(system)
+            begun = meter.traffic()
+            await meter.all_read()
+            discovery = meter.traffic() - begun
+            await asyncio.sleep(SETTLE_S)
+            begun = meter.traffic()
+            await asyncio.sleep(WINDOW_S)
+            return discovery, meter.traffic() - begun
 
 
 def simulated(profile: str) -> tuple[Traffic, Traffic]:

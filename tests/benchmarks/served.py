@@ -16,6 +16,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -40,13 +41,14 @@ def known_items() -> list[Item]:
     """All items of a simulated system, as they are when all settings are read; always the same."""
 
     async def read() -> list[Item]:
-        async with driven() as system:
-            await system.until_all_read()
-            await asyncio.sleep(10.0)
-            kept = Tree()
-            for item in system.tree.items():
-                kept.add(item.leaf, item.value, limits=item.limits)
-            return list(kept.items())
+        with TemporaryDirectory() as state:
+            async with driven(state=Path(state)) as system:
+                await system.until_all_read()
+                await asyncio.sleep(10.0)
+                kept = Tree()
+                for item in system.tree.items():
+                    kept.add(item.leaf, item.value, limits=item.limits)
+                return list(kept.items())
 
     with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
         return runner.run(read())
