@@ -18,7 +18,6 @@ _SYSTEM_SETTINGS = {
     "InverterOutputVoltage": "/Settings/InverterOutputVoltage",
     "PowerAssistEnabled": "/Settings/PowerAssistEnabled",
     "DisableWaveCheck": "/Settings/UpsFunction",
-    "ChargeCurrent": "/Dc/0/MaxChargeCurrent",
 }
 """Settings of the first device that paths of the system show (paths.csv)."""
 

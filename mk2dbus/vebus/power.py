@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from mk2dbus.items import Value
 from mk2dbus.mk2.adapter import TakeSnapshot
 from mk2dbus.mk2.errors import NotSupported
 from mk2dbus.mk2.link import Link
@@ -22,6 +23,17 @@ _EMPTY_LIMIT = 3
 """Snapshots that may come back empty in a row before they are taken for not supported."""
 
 PHASES = 3
+
+FALSE_POWER_FIRMWARE = (range(100, 159), range(200, 209), range(300, 306))
+"""Firmware (as its digits are read) of which slaves, address 3 and up, report invalid values (§4.3)."""
+
+
+def reports_power(device: Device) -> bool:
+    """Whether the power a device tells can be believed."""
+    return device.address < PHASES or not any(
+        device.firmware_digits in firmware for firmware in FALSE_POWER_FIRMWARE
+    )
+
 
 ShowRam = Callable[[int, Mapping[int, int]], None]
 """Takes the raw words of RAM variables by id, of the device with a number."""
@@ -56,6 +68,7 @@ class PowerMeter:
         self._show_ram = show_ram
         self._devices = devices
         self._empty = 0
+        self._believable = all(map(reports_power, devices))
         snapshots = all(device.firmware_digits >= SNAPSHOT_FIRMWARE for device in devices)
         self.method = Method.SNAPSHOT if snapshots else Method.SINGLE
 
@@ -67,7 +80,7 @@ class PowerMeter:
         if self.method is Method.SINGLE:
             powers = await self._attempt_single()
         values: Values = {"/Ac/PowerMeasurementType": int(self.method)}
-        if powers is not None:
+        if powers is not None and self._believable:
             values |= self._values(powers)
         return values
 
@@ -145,12 +158,13 @@ class PowerMeter:
         return values
 
 
-def apparent_values(phases: Iterable[int], values: Values) -> Values:
-    """Where no power can be read, volts times amperes stand for it (§4.5)."""
-    apparent: Values = {}
+def sums(phases: Sequence[int], values: Mapping[str, Value], method: Method) -> Values:
+    """Apparent power of all phases; where no real power can be read, it stands for that too (§4.5)."""
+    summed: Values = {}
     for side in ("/Ac/ActiveIn", "/Ac/Out"):
         parts = [values.get(f"{side}/L{phase}/S") for phase in phases]
-        for phase, part in zip(phases, parts, strict=True):
-            apparent[f"{side}/L{phase}/P"] = part
-        apparent[f"{side}/P"] = total(parts)
-    return apparent
+        summed[f"{side}/S"] = total(parts)
+        if method is Method.APPARENT:
+            summed[f"{side}/P"] = total(parts)
+            summed |= {f"{side}/L{phase}/P": part for phase, part in zip(phases, parts, strict=True)}
+    return summed

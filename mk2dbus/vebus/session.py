@@ -28,6 +28,7 @@ from mk2dbus.vebus.device import Device
 from mk2dbus.vebus.devices import DeviceItems
 from mk2dbus.vebus.infocache import InfoCache
 from mk2dbus.vebus.panel import Panel
+from mk2dbus.vebus.power import reports_power
 from mk2dbus.vebus.tables import product_name
 from mk2dbus.vebus.telemetry import SystemGone, Telemetry
 
@@ -313,11 +314,10 @@ async def _wait_for(future: asyncio.Future[None]) -> None:
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What a group of tasks failed of."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+    """What a group of tasks failed of: a defect, if there is one, else what came first."""
+    leaves = [_first(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
+    expected = (SystemGone, errors.Mk2Error)
+    return next((error for error in leaves if not isinstance(error, expected)), leaves[0])
 
 
 def _identity(devices: list[Device], present: int) -> Mapping[str, Value]:
@@ -332,6 +332,6 @@ def _identity(devices: list[Device], present: int) -> Mapping[str, Value]:
         "/Serial": master.serial,
         "/ShortIds": present,
         "/Devices/NumberOfMultis": len(devices),
-        "/Quirks": 0,
+        "/Quirks": int(not all(map(reports_power, devices))),
         "/FirmwareFeatures/CommandWriteViaId": int(master.is_new),
     }

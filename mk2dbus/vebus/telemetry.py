@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from mk2dbus.items import NO_LIMITS, Limits
 from mk2dbus.mk2 import errors
@@ -16,7 +17,7 @@ from mk2dbus.mk2.winmon import GetState
 from mk2dbus.vebus import readings
 from mk2dbus.vebus.board import Board, Freshness
 from mk2dbus.vebus.device import Device
-from mk2dbus.vebus.power import Method, PowerMeter, ShowRam, apparent_values
+from mk2dbus.vebus.power import PHASES, Method, PowerMeter, ShowRam, sums
 from mk2dbus.vebus.readings import Values
 
 log = logging.getLogger(__name__)
@@ -32,8 +33,8 @@ BUSY_S = 2.0
 
 _WATCH = "watch"
 _RETRY_LIMIT_S = 30.0
-_BATTERY_CAPACITY = 64
-"""Setting; 0 switches the battery monitor off."""
+_CHARGE_CURRENT, _BATTERY_CAPACITY = 4, 64
+"""Settings; a capacity of 0 switches the battery monitor off."""
 _LIMIT_STEPS_PER_A = 10
 
 
@@ -90,11 +91,13 @@ class Telemetry:
         self._error: int | None = None
         self._connected: bool | None = None
         self._inverter_period: int | None = None
+        self._phases = 1
+        self._apparent: Values = {}
         self._bounds: tuple[int, int, int] | None = None
         self._power = PowerMeter(link, devices, show_ram)
         self._plan = [
             Poll("dc", FAST_S, self._read_dc),
-            Poll("ac1", FAST_S, lambda: self._read_ac(1)),
+            Poll("ac1", FAST_S, partial(self._read_ac, 1)),
             Poll("state", FAST_S, self._read_state),
             Poll("power", FAST_S, self._power.read),
             Poll("status", FAST_S, self._read_status),
@@ -190,13 +193,25 @@ class Telemetry:
         info = await self._link.request(GetAc(phase))
         values = readings.ac_values(info, scales, self._inverter_period)
         if info.phase_count is not None:
+            self._set_phases(info.phase_count)
             values["/Ac/NumberOfPhases"] = info.phase_count
-        for side in ("/Ac/ActiveIn", "/Ac/Out"):
-            # One phase for now: the sum over the phases is that of the first.
-            values[f"{side}/S"] = values[f"{side}/L{phase}/S"]
-        if self._power.method is Method.APPARENT:
-            values |= apparent_values((phase,), values)
+        self._apparent.update(values)
+        if phase == self._phases:
+            # The last one: now the sums are of one round.
+            values |= sums(range(1, self._phases + 1), self._apparent, self._power.method)
         return values
+
+    def _set_phases(self, count: int) -> None:
+        """The first phase tells how many there are: poll them all, on the bus there is room for three."""
+        count = min(count, PHASES)
+        if count == self._phases:
+            return
+        self._phases = count
+        self._apparent.clear()
+        self._plan = [poll for poll in self._plan if not poll.name.startswith("ac") or poll.name == "ac1"]
+        now = asyncio.get_running_loop().time()
+        for phase in range(2, count + 1):
+            self._plan.append(Poll(f"ac{phase}", FAST_S, partial(self._read_ac, phase), due=now))
 
     async def _read_state(self) -> Values:
         state = await self._first.request(GetState())
@@ -246,6 +261,9 @@ class Telemetry:
         charge = value.get(readings.CHARGE_STATE) if await self._has_battery_monitor() else None
         return {
             "/Soc": None if charge is None else 100 * charge,
+            "/Dc/0/MaxChargeCurrent": readings.total(
+                [await self._setting(device, _CHARGE_CURRENT) for device in self._devices]
+            ),
             "/Ac/State/IgnoreAcIn1": value.get(readings.IGNORE_AC_INPUT),
             "/Devices/0/Diagnostics/UBatTerminal": value.get(readings.BATTERY_VOLTAGE),
             "/Devices/0/Diagnostics/UBatRipple": value.get(readings.RIPPLE_VOLTAGE),
@@ -253,12 +271,15 @@ class Telemetry:
 
     async def _has_battery_monitor(self) -> bool:
         """Without a capacity the monitor is off, and its state of charge reads 1 (ramvars.csv)."""
-        device = self._first
-        if await device.setting_scale(_BATTERY_CAPACITY, Priority.TELEMETRY) is None:
-            return True
-        if _BATTERY_CAPACITY not in device.words:
-            await device.read_setting(_BATTERY_CAPACITY, Priority.TELEMETRY)
-        return device.words[_BATTERY_CAPACITY] != 0
+        return await self._setting(self._first, _BATTERY_CAPACITY) != 0
+
+    async def _setting(self, device: Device, id: int) -> float | None:
+        """A setting as last read, ``None`` when the device does not have it."""
+        scale = await device.setting_scale(id, Priority.TELEMETRY)
+        if scale is None:
+            return None
+        word = device.words.get(id)
+        return scale.value(await device.read_setting(id, Priority.TELEMETRY) if word is None else word)
 
     async def _read_watch(self) -> Values:
         await self._watch()

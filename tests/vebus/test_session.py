@@ -118,6 +118,7 @@ async def test_settings_are_those_of_the_device(profile: str) -> None:
             assert run.value(f"/Devices/0/Settings/{path}") == pytest.approx(device.settings[id].value)
         assert run.value("/Devices/0/Settings/FlagsWord0") == device.settings[0].stored
         assert run.value("/FirmwareFeatures/CommandWriteViaId") == int(profile == "multiplus2")
+        await asyncio.sleep(3)
         assert run.value("/Dc/0/MaxChargeCurrent") == run.value("/Devices/0/Settings/ChargeCurrent")
         settings = [path for path in run.tree if path.startswith("/Devices/0/Settings/")]
         supported = [setting for setting in device.settings.values() if setting.info.scale]
@@ -137,6 +138,37 @@ async def test_an_old_device_is_read_in_its_own_way() -> None:
         assert run.value("/Interfaces/Mk2/ProductName") == "MK2"
         assert run.value("/Ac/PowerMeasurementType") in (0, 2)
         assert run.value("/Ac/Out/P") is not None
+
+
+@simulated
+async def test_three_phases_are_summed() -> None:
+    async with driven("quattro3") as run:
+        await run.until_known("/Ac/ActiveIn/S", 30)
+        await run.until_known("/Ac/ActiveIn/P", 30)
+        await asyncio.sleep(5)
+        assert run.value("/Ac/NumberOfPhases") == 3
+        assert run.value("/Devices/NumberOfMultis") == 3
+        plant = run.core.plant
+        for number, unit in enumerate(plant.units, 1):
+            assert run.value(f"/Ac/ActiveIn/L{number}/V") == pytest.approx(unit.mains_v, abs=0.01)
+            assert run.value(f"/Ac/ActiveIn/L{number}/P") == pytest.approx(unit.input_w, abs=5)
+            assert run.value(f"/Ac/Out/L{number}/P") == pytest.approx(unit.output_w, abs=5)
+            assert run.value(f"/Devices/{number - 1}/Ac/Out/P") == pytest.approx(unit.output_w, abs=5)
+        for path in ("/Ac/ActiveIn/S", "/Ac/Out/S"):
+            folder = path.rpartition("/")[0]
+            assert run.value(path) == pytest.approx(
+                sum(run.value(f"{folder}/L{n}/S") for n in (1, 2, 3)), rel=0.05
+            )
+        assert run.value("/Dc/0/Current") == pytest.approx(sum(unit.battery_a for unit in plant.units), abs=1)
+        absorption = "/Devices/2/Settings/AbsorptionVoltage"
+        await run.until_known(absorption, 120)
+        assert run.value("/Dc/0/MaxChargeCurrent") == sum(
+            device.settings[4].value for device in run.core.devices.values()
+        )
+        await run.write(
+            "/Devices/2/Settings/AbsorptionVoltage", run.value("/Devices/2/Settings/FloatVoltage")
+        )
+        assert [device.settings[2].writes for device in run.core.devices.values()] == [0, 0, 1]
 
 
 @simulated
