@@ -9,14 +9,17 @@ from typing import Any
 
 from . import names
 from .connection import Connection
-from .errors import CallFailed, ServiceNotFound
-from .library import decode, variant
+from .errors import CallFailed, NotOffered, ServiceNotFound
+from .library import Variant, decode, variant
 from .wire import Message
 
 SET_TIMEOUT_S = 10.0
 """The service answers a write within 5 s."""
 
 _AT_ONCE = 64  # calls that are under way at a time when every item is asked for
+
+_READ_AT_ONCE = 16
+"""Values the service reads for us at a time: the last of them waits too, and it waits 3 s for each."""
 
 Shown = int | float | str | tuple[int, ...] | None
 """A value as it came over the bus; ``None`` when the service does not know it."""
@@ -136,26 +139,73 @@ class Client:
             return answer
         return {below: text.value for below, text in answer.value.items()}
 
+    async def fetch(self, paths: Iterable[str]) -> None:
+        """Have the service read values that it does not know yet, some at a time; each takes a moment."""
+        gate = asyncio.Semaphore(_READ_AT_ONCE)
+
+        async def ask(path: str) -> None:
+            async with gate:
+                try:
+                    await self.value(path)
+                except CallFailed as error:
+                    if error.name != names.UNKNOWN_OBJECT:
+                        raise
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for path in paths:
+                    group.create_task(ask(path))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
     async def set(self, path: str, value: float | str) -> None:
         """Write a value. CallFailed has the reason when it was not done."""
-        match value:
-            case str():
-                packed = variant("s", value)
-            case int() if -(2**31) <= value < 2**31:
-                packed = variant("i", int(value))
-            case int() if -(2**63) <= value < 2**63:
-                packed = variant("x", value)
-            case _:
-                packed = variant("d", float(value))
         await self._connection.call(
             self.service,
             path,
             names.PROPERTIES,
             "Set",
             "ssv",
-            [names.BUS_ITEM, "Value", packed],
+            [names.BUS_ITEM, "Value", _packed(value)],
             timeout_s=SET_TIMEOUT_S,
         )
+
+    async def choices(self, path: str) -> dict[int, str]:
+        """The values of an enumeration with their meaning; empty for other items and other services."""
+        try:
+            (texts,) = await self._raw("Choices", "s", [path])
+        except NotOffered:
+            return {}
+        return {int(number): str(text) for number, text in texts.items()}
+
+    async def preview(self, path: str, value: float | str) -> list[str]:
+        """What a write would send, a line per request; nothing is sent. Fails as the write would at once.
+
+        Raises:
+            NotOffered: the service has no such thing.
+        """
+        (text,) = await self._raw("Preview", "sv", [path, _packed(value)])
+        return str(text).splitlines()
+
+    async def read_ram(self, device: int, id: int) -> tuple[Shown, int]:
+        """Value (``None``: the device tells no scale) and word of any RAM variable. Raises as `preview`."""
+        value, raw = await self._raw("ReadRam", "iq", [device, id])
+        return _plain(value), int(raw)
+
+    async def write_ram(self, device: int, id: int, value: float) -> tuple[Shown, int]:
+        """Write a RAM variable; what it has afterwards, as :meth:`read_ram`."""
+        now, raw = await self._raw("WriteRam", "iqd", [device, id, float(value)])
+        return _plain(now), int(raw)
+
+    async def _raw(self, member: str, signature: str, body: list[object]) -> list[Any]:
+        try:
+            return await self._connection.call(
+                self.service, names.DEVICES, names.RAW, member, signature, body, timeout_s=SET_TIMEOUT_S
+            )
+        except CallFailed as error:
+            if error.name in (names.UNKNOWN_INTERFACE, names.UNKNOWN_METHOD):
+                raise NotOffered(error.name, f"{self.service} has no {names.RAW}.{member}") from error
+            raise
 
     async def watch(
         self,
@@ -189,6 +239,18 @@ class Client:
         elif signal.member == "NameOwnerChanged" and self._on_owner is not None:
             _name, _old, new = signal.arguments()
             self._on_owner(bool(new))
+
+
+def _packed(value: float | str) -> Variant:
+    match value:
+        case str():
+            return variant("s", value)
+        case int() if -(2**31) <= value < 2**31:
+            return variant("i", int(value))
+        case int() if -(2**63) <= value < 2**63:
+            return variant("x", value)
+        case _:
+            return variant("d", float(value))
 
 
 async def _find(connection: Connection, service: str | None) -> str:

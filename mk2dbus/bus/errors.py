@@ -8,6 +8,7 @@
       NameTaken         somebody else owns the name
       NameRefused       the bus's policy does not let us own the name, or it is no bus name
       CallFailed        the other side answered with an error
+        NotOffered      it does not know the method: another service, or an older one
       CallTimedOut      the other side did not answer in time (also a TimeoutError)
       ServiceNotFound   no service to talk to, or several
     ErrorReply          what a handler raises to answer a call with an error
@@ -43,6 +44,10 @@ class CallFailed(BusError):
     def __init__(self, name: str, text: str) -> None:
         super().__init__(text or name)
         self.name = name
+
+
+class NotOffered(CallFailed):
+    """The other side has no such method."""
 
 
 class CallTimedOut(BusError, TimeoutError):

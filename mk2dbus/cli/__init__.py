@@ -1,13 +1,15 @@
-"""The command line: ``run``, ``simulate``, and the clients ``list``, ``get``, ``set``, ``monitor``."""
+"""The command line: ``run``, ``simulate``, and the commands that talk to a running service."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import io
+import sys
 from collections.abc import Sequence
 
 from mk2dbus import __version__
-from mk2dbus.cli import client, run, simulate
+from mk2dbus.cli import assign, backup, listing, monitor, ram, restore, run, simulate
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -21,7 +23,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     run.add_parser(commands)
     simulate.add_parser(commands)
-    client.add_parsers(commands)
+    for module in (listing, assign, monitor, backup, restore, ram):
+        module.add_parsers(commands)
     return parser
 
 
@@ -31,6 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0, or 1 when something was refused or failed, 2 for wrong usage.
     """
+    # A terminal or pipe that has no °C or → gets a ? in its place.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     arguments = build_parser().parse_args(argv)
     try:
         code: int = asyncio.run(arguments.run(arguments))

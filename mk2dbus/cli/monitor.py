@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from mk2dbus.bus.client import Client
 from mk2dbus.bus.errors import BusError, ConnectionLost
 
+from .common import add_bus_arguments, command, connected
+
 REFRESH_S = 0.25
 """Least time between two drawings of the table."""
 
@@ -182,7 +184,21 @@ class Table:
         return [title, *(f"  {label:<18}{text:>12}" for label, text in shown)] if shown else []
 
 
-async def monitor(arguments: argparse.Namespace, client: Client) -> int:
+def add_parsers(subparsers: Any) -> None:
+    """Add ``monitor``."""
+    parser = subparsers.add_parser(
+        "monitor", help="watch values: a table on a terminal, else a line per change"
+    )
+    add_bus_arguments(parser)
+    parser.set_defaults(run=command(_monitor))
+
+
+async def _monitor(arguments: argparse.Namespace) -> int:
+    async with connected(arguments) as client:
+        return await monitor(client)
+
+
+async def monitor(client: Client) -> int:
     """Show values until Ctrl-C or SIGTERM. Goes on by itself when the service comes back."""
     view: View = Table(client.service) if sys.stdout.isatty() else Lines()
     loop = asyncio.get_running_loop()

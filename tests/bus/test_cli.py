@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import fcntl
 import os
@@ -18,18 +17,10 @@ from typing import Any
 import pytest
 
 from mk2dbus.bus.connection import Connection
-from mk2dbus.cli import client as commands
+from mk2dbus.cli import build_parser
 
 ROOT = Path(__file__).parents[2]
 ABSORPTION = "/Devices/0/Settings/Absorption"
-PROGRAM = """
-import argparse, asyncio, sys
-from mk2dbus.cli import client
-parser = argparse.ArgumentParser()
-client.add_parsers(parser.add_subparsers())
-arguments = parser.parse_args()
-sys.exit(asyncio.run(arguments.run(arguments)))
-"""
 
 
 class Shell:
@@ -42,9 +33,7 @@ class Shell:
 
     async def run(self, command: str, *words: str) -> tuple[int, list[str], str]:
         """Exit code, lines of stdout, stderr."""
-        parser = argparse.ArgumentParser()
-        commands.add_parsers(parser.add_subparsers())
-        arguments = parser.parse_args([command, "--bus", self.address, *words])
+        arguments = build_parser().parse_args([command, "--bus", self.address, *words])
         code = await arguments.run(arguments)
         output, errors = self._capsys.readouterr()
         return code, output.splitlines(), errors
@@ -52,8 +41,8 @@ class Shell:
     async def spawn(self, *words: str, stdout: int = asyncio.subprocess.PIPE) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            "-c",
-            PROGRAM,
+            "-m",
+            "mk2dbus",
             words[0],
             "--bus",
             self.address,
@@ -84,7 +73,7 @@ async def test_list_shows_everything_in_columns(bench: Any, shell: Shell) -> Non
     code, lines, errors = await shell.run("list")
     assert (code, errors) == (0, "")
     assert lines[0].split() == ["PATH", "VALUE", "UNIT", "MIN", "MAX", "DEFAULT", "WRITABLE"]
-    rows = {line.split()[0]: line for line in lines[1:]}
+    rows = {line.split()[0]: line for line in lines if line.startswith("/")}
     assert set(rows) == set(bench.tree)
     assert rows[ABSORPTION].split() == [ABSORPTION, "28.80V", "V", "24", "32", "28.5", "yes"]
     assert rows["/Dc/0/Current"].split() == ["/Dc/0/Current", "---", "A"]
@@ -106,11 +95,11 @@ async def test_get(bench: Any, shell: Shell) -> None:
 async def test_set(bench: Any, shell: Shell) -> None:
     assert await shell.run("set", ABSORPTION, "28.5", "/Mode", "4") == (
         0,
-        [f"{ABSORPTION} 28.50V", "/Mode Off"],
+        [f"{ABSORPTION} 28.80V → 28.50V", "/Mode On → Off"],
         "",
     )
     # Digits are a text where the item is one.
-    assert await shell.run("set", "/CustomName", "123") == (0, ["/CustomName 123"], "")
+    assert await shell.run("set", "/CustomName", "123") == (0, ["/CustomName cellar → 123"], "")
     assert bench.device == [(ABSORPTION, 28.5), ("/Mode", 4), ("/CustomName", "123")]
 
 
@@ -143,9 +132,22 @@ async def test_set_refused_says_why_in_one_line(
 
 
 async def test_set_stops_at_the_first_refusal(bench: Any, shell: Shell) -> None:
-    code, lines, _ = await shell.run("set", "/Mode", "4", ABSORPTION, "99", "/CustomName", "x")
-    assert (code, lines) == (1, ["/Mode Off"])
+    code, lines, errors = await shell.run("set", "/Mode", "4", "/Failing/Refused", "3", "/CustomName", "x")
+    assert (code, lines) == (1, ["/Mode On → Off"])
+    assert errors == ("mk2dbus: /Failing/Refused: says the device (done: /Mode; not tried: /CustomName)\n")
     assert bench.device == [("/Mode", 4)]
+
+
+async def test_set_writes_nothing_when_one_of_the_values_cannot_be(bench: Any, shell: Shell) -> None:
+    for words in (
+        (ABSORPTION, "99"),
+        ("/State", "1"),
+        ("/Nothing", "1"),
+        (ABSORPTION, "default", "/Mode", "default"),
+    ):
+        code, lines, errors = await shell.run("set", "/Mode", "4", *words)
+        assert (code, lines, errors.count("\n")) == (1, [], 1)
+    assert bench.device == []
 
 
 async def test_which_service(bench: Any, shell: Shell) -> None:
