@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 from mk2dbus.items import Value
 from mk2dbus.vebus.board import Board
@@ -13,20 +14,23 @@ from mk2dbus.vebus.settings import DeviceSettings, Mirrors
 
 log = logging.getLogger(__name__)
 
-_SYSTEM_SETTINGS = {
+UPS_FUNCTION = "DisableWaveCheck"
+"""The flag that Venus knows as ``UpsFunction``."""
+
+SYSTEM_SETTINGS = {
     "AssistCurrentBoostFactor": "/Settings/AssistCurrentBoostFactor",
     "InverterOutputVoltage": "/Settings/InverterOutputVoltage",
     "PowerAssistEnabled": "/Settings/PowerAssistEnabled",
-    "DisableWaveCheck": "/Settings/UpsFunction",
+    UPS_FUNCTION: "/Settings/UpsFunction",
 }
-"""Settings of the first device that paths of the system show (paths.csv)."""
+"""Settings of the first device that paths of the system show; written there they go to all (paths.csv)."""
 
 
 def mirrors(folder: str, number: int) -> Mirrors:
     """Paths that show a setting of this device once more."""
-    paths: dict[str, tuple[str, ...]] = {f"{folder}/DisableWaveCheck": (f"{folder}/UpsFunction",)}
+    paths: dict[str, tuple[str, ...]] = {f"{folder}/{UPS_FUNCTION}": (f"{folder}/UpsFunction",)}
     if number == 0:
-        for name, path in _SYSTEM_SETTINGS.items():
+        for name, path in SYSTEM_SETTINGS.items():
             own = f"{folder}/{name}"
             paths[own] = (*paths.get(own, ()), path)
     return paths
@@ -53,9 +57,10 @@ class DeviceItems:
             log.warning("%s is there now instead of version %s", device, self._version)
             self.settings.clear()
             self.ram.clear()
+        writers = {f"{self._folder}/Settings/UpsFunction": partial(self.settings.write, UPS_FUNCTION)}
         for leaf in self._leaves:
             if leaf.path not in self._board:
-                self._board.add(leaf)
+                self._board.add(leaf, write=writers.get(leaf.path))
         self._version = device.version
         self.device = device
         self._board.update(

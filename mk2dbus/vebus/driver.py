@@ -12,7 +12,7 @@ from mk2dbus.items import Disconnected, Leaf, WriteFailed
 from mk2dbus.mk2 import errors
 from mk2dbus.mk2.link import Port
 from mk2dbus.vebus.board import Board, Write
-from mk2dbus.vebus.devices import DeviceItems
+from mk2dbus.vebus.devices import SYSTEM_SETTINGS, DeviceItems
 from mk2dbus.vebus.infocache import InfoCache
 from mk2dbus.vebus.panel import Panel
 from mk2dbus.vebus.paths import system_leaves
@@ -76,6 +76,8 @@ class Driver:
             writers[path] = self._panel_writer(path, partial(_set_limit, input))
         writers["/SystemReset"] = partial(self._command_session, "/SystemReset", Session.reset_devices)
         writers["/RedetectSystem"] = partial(self._command_session, "/RedetectSystem", _redetect)
+        for name, path in SYSTEM_SETTINGS.items():
+            writers[path] = partial(self._write_everywhere, name, path)
         for leaf in self.leaves():
             self._board.add(leaf, write=writers.get(leaf.path))
         self._board.update({"/Connected": 0})
@@ -127,6 +129,14 @@ class Driver:
             await command(self._session)
         except errors.Mk2Error as error:
             raise Disconnected(f"{path}: {error}") from error
+
+    async def _write_everywhere(self, name: str, path: str, value: int | float | str) -> None:
+        """Store a setting in all devices; the first that refuses ends it."""
+        present = [items for items in self._items if items.device is not None]
+        if not present:
+            raise Disconnected(f"{path} cannot be written: the inverter is not connected")
+        for items in present:
+            await items.settings.write(name, value)
 
     def _panel_writer(
         self, path: str, command: Callable[[Panel, int | float | str], Awaitable[None]]

@@ -77,22 +77,23 @@ class RawAccess:
             WriteFailed: as the write itself would before it sends.
         """
         for items in self._items:
-            if items.device is None:
-                continue
             found = items.settings.find(path)
             if found is not None:
                 word, view, ram_only = found
                 return await word.preview(view, ram_only, value)
             id = items.ram.find(path)
             if id is not None:
-                scale = items.device.known_ram_scale(id) or PLAIN
-                raw, mask = ram_word(id, scale, value, path)
-                how = "" if mask == RAW_MAX else f", the other bits as they are (mask {mask:#06x})"
-                return (
-                    f"RAM variable {id} = {value} (raw {raw}{how})\n"
-                    f"{command_frames(items.device.ram_write(id, raw))}"
-                )
+                return self._preview_ram(items.device, id, path, value)
         return _ELSEWHERE.get(path, "")
+
+    @staticmethod
+    def _preview_ram(device: Device | None, id: int, path: str, value: int | float | str) -> str:
+        if device is None:
+            raise Disconnected(f"{path} cannot be written: the device is not connected")
+        raw, mask = ram_word(id, device.known_ram_scale(id) or PLAIN, value, path)
+        how = "" if mask == RAW_MAX else f", the other bits as they are (mask {mask:#06x})"
+        frames = command_frames(device.ram_write(id, raw))
+        return f"RAM variable {id} = {value} (raw {raw}{how})\n{frames}"
 
     def _device(self, number: int) -> Device:
         if not 0 <= number < len(self._items):

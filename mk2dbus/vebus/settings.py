@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
-from mk2dbus.items import Disconnected, NoReply, OutOfRange, Refused, Value, WriteFailed
+from mk2dbus.items import Disconnected, NoReply, OutOfRange, ReadOnly, Refused, Value, WriteFailed
 from mk2dbus.mk2 import errors
 from mk2dbus.mk2.link import Priority
 from mk2dbus.vebus.board import Board
@@ -316,6 +316,18 @@ class DeviceSettings:
         for id in settings():
             self._place(device, id)
         self._progress(0)
+
+    async def write(self, name: str, value: int | float | str) -> None:
+        """Store a setting or flag by name; as :meth:`SettingWord.write`.
+
+        Raises:
+            ReadOnly: the device does not have it, or it was not found yet.
+        """
+        found = self.find(f"{self._folder}/Settings/{name}")
+        if found is None:
+            raise ReadOnly(f"{self._folder} has no setting {name} (yet)")
+        word, view, ram_only = found
+        await word.write(view, ram_only, value)
 
     async def discover(self, device: Device) -> None:
         """Find the settings of the device and read them, in the background. Ends when all were tried."""

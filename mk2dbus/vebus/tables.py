@@ -70,7 +70,8 @@ class RamVariable:
     description: str
 
 
-_UNITS = {"degC": "°C", "V/degC": "V/°C"}
+_UNITS = {"degC": "°C", "V/degC": "V/°C", "0.1 s": "×0.1 s"}
+"""Units as they are shown; the periods come out in tenths of a second (§4.2)."""
 
 
 @cache
@@ -112,7 +113,7 @@ def ram_variables() -> Mapping[int, RamVariable]:
         int(row["id"]): RamVariable(
             id=int(row["id"]),
             name=row["name"],
-            unit=row["unit"],
+            unit=_UNITS.get(row["unit"], row["unit"]),
             writable=row["writable"] == "try",
             description=row["description"],
         )

@@ -177,6 +177,24 @@ async def test_an_old_device_has_no_ram_only() -> None:
 
 
 @simulated
+async def test_what_venus_calls_otherwise_is_the_same() -> None:
+    async with driven() as run:
+        await run.until_all_read()
+        await run.write(f"{SETTINGS}/UpsFunction", 1)
+        assert run.value(f"{SETTINGS}/DisableWaveCheck") == run.value("/Settings/UpsFunction") == 1
+        await run.write("/Settings/UpsFunction", 0)
+        assert run.value(f"{SETTINGS}/UpsFunction") == run.value(f"{SETTINGS}/DisableWaveCheck") == 0
+        assert run.core.device.settings[0].writes == 2
+    async with driven("quattro3") as run:
+        await run.until_known("/Devices/2/Settings/InverterOutputVoltage", 120)
+        assert run.value("/Settings/InverterOutputVoltage") == 230
+        await run.write("/Settings/InverterOutputVoltage", 225)
+        assert [device.settings[5].value for device in run.core.devices.values()] == [225] * 3
+        with pytest.raises(OutOfRange):
+            await run.write("/Settings/InverterOutputVoltage", 400)
+
+
+@simulated
 async def test_settings_that_bound_each_other() -> None:
     async with driven() as run:
         await run.until_all_read()
@@ -441,3 +459,18 @@ async def test_preview_sends_nothing(profile: str, path: str, value: float, show
         assert _stored(run) == before
         assert not run.core.log.of(Event.PANEL)
         assert not run.core.log.of(Event.RAM_WRITTEN)
+
+
+@simulated
+async def test_preview_says_what_the_write_would_say() -> None:
+    async with driven() as run:
+        await run.until_all_read()
+        run.core.adapter.silent = True
+        await asyncio.sleep(6)
+        for path in (
+            f"{SETTINGS}/AbsorptionVoltage",
+            f"{RAM_ONLY}/DisableCharger",
+            f"{RAM_VARS}/ChargeState",
+        ):
+            with pytest.raises(Disconnected):
+                await run.driver.raw.preview(path, 1)

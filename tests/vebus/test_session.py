@@ -165,9 +165,9 @@ async def test_three_phases_are_summed() -> None:
         assert run.value("/Dc/0/MaxChargeCurrent") == sum(
             device.settings[4].value for device in run.core.devices.values()
         )
-        await run.write(
-            "/Devices/2/Settings/AbsorptionVoltage", run.value("/Devices/2/Settings/FloatVoltage")
-        )
+        before = run.value(absorption)
+        assert isinstance(before, float)
+        await run.write(absorption, before - 0.5)
         assert [device.settings[2].writes for device in run.core.devices.values()] == [0, 0, 1]
 
 
