@@ -28,7 +28,7 @@ SILENCE_S = 4.0
 FAST_S, INPUT_S, SLOW_S, WATCH_S = 0.5, 1.0, 2.0, 10.0
 """How often: power and state; mode and current limit; what changes slowly; whether all is as it was."""
 
-BUSY_S = 2.0
+BUSY_S = 3.0
 """While settings are read in the background, nothing comes more often; all stays well below 5 s old."""
 
 _WATCH = "watch"

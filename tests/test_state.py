@@ -1,0 +1,62 @@
+"""The state file of the service, and files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from mk2dbus.files import write_atomically
+from mk2dbus.state import SYSTEM_STATE_DIR, StateFile, StateUnwritable, default_state_dir
+
+
+def test_texts_are_kept(tmp_path: Path) -> None:
+    state = StateFile(tmp_path / "state", "ttyUSB0")
+    assert state.get("CustomName", "none") == "none"
+    state.set("CustomName", "Galley ⚡")
+    assert StateFile(tmp_path / "state", "ttyUSB0").get("CustomName", "") == "Galley ⚡"
+    assert StateFile(tmp_path / "state", "ttyUSB1").get("CustomName", "") == ""
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"format": 2, "texts": {}}', '{"format": 1, "texts": {"a": 1}}', '{"format": 1}']
+)
+def test_a_broken_file_counts_as_empty_and_is_said(
+    tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with caplog.at_level(logging.WARNING):
+        assert StateFile(tmp_path, "a").get("CustomName", "none") == "none"
+    assert "ignoring" in caplog.text
+
+
+def test_what_cannot_be_saved_is_not_kept(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    state = StateFile(tmp_path / "file", "a")
+    with pytest.raises(StateUnwritable, match="cannot save"):
+        state.set("CustomName", "x")
+    assert state.get("CustomName", "none") == "none"
+
+
+def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, "old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_where_the_state_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert default_state_dir({}) == SYSTEM_STATE_DIR
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert default_state_dir({"XDG_STATE_HOME": "/x"}) == Path("/x/mk2dbus")
+    assert default_state_dir({}) == Path("~/.local/state/mk2dbus").expanduser()
