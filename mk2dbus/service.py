@@ -35,13 +35,13 @@ _SUFFIX = re.compile(r"[A-Za-z_-][A-Za-z0-9_-]*", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What a service is to do. Either ``tty`` or ``simulate`` is given."""
+    """What a service is to do. Without a ``tty`` it runs on the simulator, with the profile ``simulate``."""
 
     bus: str
     suffix: str
     state_dir: Path
     tty: str | None = None
-    simulate: str | None = None
+    simulate: str = ""
     baudrate: int = MK2_BAUDRATE
     device_instance: int = DEFAULT_DEVICE_INSTANCE
     read_only: bool = False
@@ -142,9 +142,9 @@ async def serve(config: Config, started: Callable[[str], None]) -> None:
 async def _simulator(config: Config) -> AsyncIterator[str]:
     """A simulated adapter; the path of its port."""
     # Imported here: with a real adapter it is not needed.
-    from mk2dbus.simulator import DEFAULT_PROFILE, Simulator
+    from mk2dbus.simulator import Simulator
 
-    async with Simulator(config.simulate or DEFAULT_PROFILE, config.baudrate) as simulator:
+    async with Simulator(config.simulate, config.baudrate) as simulator:
         yield str(simulator.port)
 
 

@@ -7,13 +7,28 @@ import asyncio
 import io
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from mk2dbus import __version__
-from mk2dbus.cli import assign, backup, listing, monitor, ram, restore, run, simulate
+
+_MODULES = {
+    "run": "run",
+    "simulate": "simulate",
+    "list": "listing",
+    "get": "listing",
+    "set": "assign",
+    "monitor": "monitor",
+    "backup": "backup",
+    "diff": "backup",
+    "restore": "restore",
+    "read-ram": "ram",
+    "write-ram": "ram",
+}
+"""Where each command is. Only that module is imported: on a small machine imports are most of a start."""
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; each sets ``run`` to an async function that returns the exit code."""
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The parser of one command, or of all; each sets ``run`` to an async function to the exit code."""
     parser = argparse.ArgumentParser(
         prog="mk2dbus",
         description="Victron VE.Bus inverter/chargers on D-Bus, over an MK2 or MK3-USB adapter.",
@@ -21,10 +36,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mk2dbus {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    run.add_parser(commands)
-    simulate.add_parser(commands)
-    for module in (listing, assign, monitor, backup, restore, ram):
-        module.add_parsers(commands)
+    names = [_MODULES[command]] if command in _MODULES else list(dict.fromkeys(_MODULES.values()))
+    for name in names:
+        import_module(f"mk2dbus.cli.{name}").add_parsers(commands)
     return parser
 
 
@@ -38,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    arguments = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    arguments = build_parser(words[0] if words else None).parse_args(words)
     try:
         code: int = asyncio.run(arguments.run(arguments))
     except KeyboardInterrupt:

@@ -22,14 +22,13 @@ from mk2dbus.service import (
     is_suffix,
     serve,
 )
-from mk2dbus.simulator import DEFAULT_PROFILE, PROFILES
 from mk2dbus.state import default_state_dir
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
-def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
+def add_parsers(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Declare the command."""
     parser = subparsers.add_parser(
         "run",
@@ -42,9 +41,9 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     device.add_argument(
         "--simulate",
         nargs="?",
-        const=DEFAULT_PROFILE,
+        const="",
         metavar="PROFILE",
-        help=f"use the built-in simulator (profiles: {', '.join(PROFILES)}; default: {DEFAULT_PROFILE})",
+        help="use the built-in simulator (mk2dbus simulate --list shows its profiles)",
     )
     parser.add_argument(
         "--baudrate", type=int, choices=(2400,), default=2400, help="speed of the adapter (default: 2400)"
@@ -94,8 +93,13 @@ def _fail(text: str, code: int) -> int:
 
 async def run(arguments: argparse.Namespace) -> int:
     """Run the service until a signal ends it; the exit code."""
-    if arguments.simulate is not None and arguments.simulate not in PROFILES:
-        return _fail(f"no profile {arguments.simulate!r}; there are {', '.join(PROFILES)}", EXIT_USAGE)
+    if arguments.simulate is not None:
+        # Imported only here: with a real adapter it is not needed.
+        from mk2dbus.simulator import DEFAULT_PROFILE, PROFILES
+
+        arguments.simulate = arguments.simulate or DEFAULT_PROFILE
+        if arguments.simulate not in PROFILES:
+            return _fail(f"no profile {arguments.simulate!r}; there are {', '.join(PROFILES)}", EXIT_USAGE)
     suffix = arguments.name
     if suffix is None:
         suffix = SIMULATOR_SUFFIX if arguments.tty is None else default_suffix(arguments.tty)
@@ -109,7 +113,7 @@ async def run(arguments: argparse.Namespace) -> int:
         suffix=suffix,
         state_dir=arguments.state_dir or default_state_dir(),
         tty=arguments.tty,
-        simulate=arguments.simulate,
+        simulate=arguments.simulate or "",
         baudrate=arguments.baudrate,
         device_instance=arguments.device_instance,
         read_only=arguments.read_only,

@@ -16,7 +16,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 
 
-def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
+def add_parsers(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Declare the command."""
     width = max(map(len, PROFILES))
     profiles = "\n".join(f"  {name:{width}}  {profile.summary}" for name, profile in PROFILES.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -35,25 +36,25 @@ async def test_wrong_names(arguments: list[str], word: str) -> None:
 
 
 async def test_wrong_usage() -> None:
-    for arguments in (
-        [],
-        ["run"],
-        ["run", "--tty", "/dev/ttyUSB0", "--simulate"],
-        ["run", "--simulate", "--baudrate", "9600"],
-        ["run", "--simulate", "--device-instance", "-1"],
-        ["run", "--simulate", "--log-level", "loud"],
-        ["set", "/Mode"],
-        ["nonsense"],
+    for outcome in await asyncio.gather(
+        mk2dbus(),
+        mk2dbus("run"),
+        mk2dbus("run", "--tty", "/dev/ttyUSB0", "--simulate"),
+        mk2dbus("run", "--simulate", "--baudrate", "9600"),
+        mk2dbus("run", "--simulate", "--device-instance", "-1"),
+        mk2dbus("run", "--simulate", "--log-level", "loud"),
+        mk2dbus("set", "/Mode"),
+        mk2dbus("nonsense"),
     ):
-        outcome = await mk2dbus(*arguments)
         assert outcome.code == 2
         assert outcome.err
         assert "Traceback" not in outcome.err
 
 
 async def test_help() -> None:
-    for command in ([], ["run"], ["simulate"], ["list"], ["get"], ["set"], ["monitor"]):
-        outcome = await mk2dbus(*command, "--help")
+    commands = ("run", "simulate", "list", "get", "set", "monitor", "backup", "restore", "diff")
+    helps = [mk2dbus(command, "--help") for command in (*commands, "read-ram", "write-ram")]
+    for outcome in await asyncio.gather(mk2dbus("--help"), *helps):
         assert outcome.code == 0
         assert "usage: mk2dbus" in outcome.out
 
@@ -99,13 +100,15 @@ async def test_a_name_already_owned(service: Service, tmp_path: Path) -> None:
 
 
 async def test_no_bus(tmp_path: Path) -> None:
-    for address in (f"unix:path={tmp_path}/nothing", "nonsense", "tcp:host=127.0.0.1,port=1"):
-        for command in (["run", "--simulate", "--state-dir", str(tmp_path)], ["list"], ["get", "/Mode"]):
-            outcome = await mk2dbus(*command, "--bus", address)
-            assert outcome.code in (1, 2)
-            assert outcome.out == ""
-            assert "Traceback" not in outcome.err
-            assert outcome.err.strip()
+    addresses = (f"unix:path={tmp_path}/nothing", "nonsense", "tcp:host=127.0.0.1,port=1")
+    commands = (["run", "--simulate", "--state-dir", str(tmp_path)], ["list"], ["get", "/Mode"])
+    for outcome in await asyncio.gather(
+        *(mk2dbus(*command, "--bus", address) for address in addresses for command in commands)
+    ):
+        assert outcome.code in (1, 2)
+        assert outcome.out == ""
+        assert "Traceback" not in outcome.err
+        assert outcome.err.strip()
 
 
 async def test_clients_without_a_service(dbus_daemon: Daemon) -> None:

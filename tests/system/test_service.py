@@ -132,12 +132,12 @@ async def test_mode_is_commanded_while_the_service_runs(service: Service, simula
     assert simulator.log.of(Kind.PANEL) == []
     assert (await service.set_property("/Mode", "i", "1")).code == 0
     assert await service.get("/Mode", "Text") == 's "Charger only"'
-    await asyncio.sleep(3.5)
-    assert len(simulator.log.of(Kind.PANEL)) >= 4
+    await asyncio.sleep(2.5)
+    assert len(simulator.log.of(Kind.PANEL)) >= 3
     assert {event.data[0] for event in simulator.log.of(Kind.PANEL)} == {1}
     assert await service.stop() == 0
     count = len(simulator.log.of(Kind.PANEL))
-    await asyncio.sleep(2)
+    await asyncio.sleep(1.5)
     assert len(simulator.log.of(Kind.PANEL)) == count
     assert simulator.device.limits_a  # the system is as it was last told
 
