@@ -16,10 +16,9 @@ _DECIMALS = {"V": 2, "A": 1, "W": 0, "VA": 0, "Hz": 1, "%": 1, "kWh": 2, "°C": 
 """Decimals of a text, by unit; volts of an AC leaf have none."""
 
 
-def _decimals(path: str, unit: str) -> int:
-    if unit == "V" and "/Ac/" in path:
-        return 0
-    return _DECIMALS.get(unit, 2)
+def unit_decimals(unit: str, *, ac: bool, otherwise: int) -> int:
+    """Decimals that the text of a value has, as in Victron's GUIs; ``otherwise`` for other units."""
+    return 0 if ac and unit == "V" else _DECIMALS.get(unit, otherwise)
 
 
 @cache
@@ -32,7 +31,7 @@ def _declared() -> tuple[Leaf, ...]:
             writable=row["access"] == "W",
             meaning=row["meaning"],
             source=row["source"],
-            decimals=_decimals(row["path"], row["unit"]),
+            decimals=unit_decimals(row["unit"], ac="/Ac/" in row["path"], otherwise=2),
             texts=choices(row["meaning"]) if row["type"] == "i" else {},
         )
         for row in rows("paths.csv")

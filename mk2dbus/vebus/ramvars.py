@@ -17,6 +17,8 @@ from mk2dbus.mk2.link import Priority
 from mk2dbus.mk2.winmon import RamInfo, ReadRam
 from mk2dbus.vebus.board import Board, Freshness
 from mk2dbus.vebus.device import Device
+from mk2dbus.vebus.paths import unit_decimals
+from mk2dbus.vebus.readings import INVERTER_VOLTAGE, MAINS_VOLTAGE
 from mk2dbus.vebus.scaling import RAW_MAX, RamScale
 from mk2dbus.vebus.settings import Source
 from mk2dbus.vebus.tables import ram_variables
@@ -24,6 +26,7 @@ from mk2dbus.vebus.tables import ram_variables
 log = logging.getLogger(__name__)
 
 FIRST_ASSISTANT_ID, LAST_ID = 128, 255
+AC_VOLTAGES = frozenset({MAINS_VOLTAGE, INVERTER_VOLTAGE})
 INTEREST_S = 30.0
 """How long a value is kept fresh after it was asked for."""
 REFRESH_S = 2.0
@@ -42,7 +45,8 @@ def ram_leaf(folder: str, id: int, scale: RamScale) -> Leaf:
         return Leaf(path, Kind.INTEGER, "", writable, meaning, source, texts={0: "no", 1: "yes"})
     if row is None or (not row.unit and scale.decimals == 0):
         return Leaf(path, Kind.INTEGER, "", writable, meaning, source)
-    return Leaf(path, Kind.REAL, row.unit, writable, meaning, source, scale.decimals)
+    decimals = unit_decimals(row.unit, ac=id in AC_VOLTAGES, otherwise=scale.decimals)
+    return Leaf(path, Kind.REAL, row.unit, writable, meaning, source, decimals)
 
 
 def ram_value(leaf: Leaf, scale: RamScale, word: int) -> Value:

@@ -61,7 +61,6 @@ class Session:
         self._items = items
         self._telemetry: Telemetry | None = None
         self._adapter_mode: int | None = None
-        self._suspect = False
         self._complained: str | None = None
         self._discovering = False
         self._shown: set[str] = set()
@@ -159,7 +158,6 @@ class Session:
 
     async def _find_devices(self, adapter: AdapterVersion) -> list[Device] | None:
         """Configure the adapter and ask who is there; ``None`` when nobody is."""
-        self._suspect = False
         try:
             await self.link.request(ConfigureAdapter())
             configuration = await self.link.request(GetConfiguration(0))
@@ -284,10 +282,8 @@ class Session:
         Raises:
             SystemGone: they are not.
         """
-        if self._suspect:
-            # A reset makes the adapter forget its flags; telling it again costs nothing.
-            self._suspect = False
-            await self.link.request(ConfigureAdapter())
+        # A reset makes the adapter forget its flags, and may not show; telling it again costs little.
+        await self.link.request(ConfigureAdapter())
         self.link.forget_address()
         for device in devices:
             version = await device.read_version()
@@ -304,7 +300,6 @@ class Session:
         elif isinstance(said, AdapterVersion):
             # A changed mode byte hints at a reset of the adapter and does not prove it (§3).
             if self._adapter_mode not in (None, said.mode) and self._telemetry is not None:
-                self._suspect = True
                 self._telemetry.check_soon()
             self._adapter_mode = said.mode
 

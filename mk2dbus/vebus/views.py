@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mk2dbus.items import NO_LIMITS, Kind, Leaf, Limits, OutOfRange, Value
+from mk2dbus.vebus.paths import unit_decimals
 from mk2dbus.vebus.scaling import RAW_MAX, SettingScale
 from mk2dbus.vebus.tables import Flag, Setting, SettingKind, flags
 
@@ -105,7 +106,8 @@ def setting_view(folder: str, setting: Setting, scale: SettingScale) -> SettingV
         writable=setting.kind is not SettingKind.FLAGS,
         meaning=setting.description,
         source=f"setting {setting.id}",
-        decimals=scale.decimals,
+        # Settings of AC voltages come in whole volts.
+        decimals=unit_decimals(setting.unit, ac=scale.decimals == 0, otherwise=scale.decimals),
         texts=setting.texts if whole else {},
         more_choices=limits.maximum is not None and limits.maximum > max(setting.texts, default=0),
     )

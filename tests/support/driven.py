@@ -74,6 +74,10 @@ class Driven:
         """The ``S`` frames sent so far."""
         return [frame for frame in self.sent if frame.data[:1] == b"S"]
 
+    def commands_sent(self) -> list[Frame]:
+        """Those of them that reach the bus: panel frames."""
+        return [frame for frame in self.states_sent() if not frame.data[5] & 0x10]
+
 
 @asynccontextmanager
 async def driven(

@@ -72,15 +72,15 @@ async def test_another_panel_takes_over_until_asked_again() -> None:
         await asyncio.sleep(3)
         run.core.press_panel(3, 20.0)
         await asyncio.sleep(1)
-        count = len(run.states_sent())
+        count = len(run.commands_sent())
         await asyncio.sleep(10)
-        assert len(run.states_sent()) == count
+        assert len(run.commands_sent()) == count
         assert run.value("/Mode") == 3
         assert run.value(LIMIT) == 20.0
         await run.write("/Mode", 1)
         await asyncio.sleep(3)
         assert run.value("/Mode") == 1
-        assert len(run.states_sent()) > count
+        assert len(run.commands_sent()) > count
 
 
 @simulated
@@ -110,9 +110,9 @@ async def test_a_mode_that_the_system_does_not_take_is_told_and_not_repeated() -
         with pytest.raises(Refused, match="mode 1 instead of 3"):
             await run.write("/Mode", 3)
         assert run.now - start <= 5
-        count = len(run.states_sent())
+        count = len(run.commands_sent())
         await asyncio.sleep(10)
-        assert len(run.states_sent()) == count
+        assert len(run.commands_sent()) == count
 
 
 @simulated

@@ -254,15 +254,17 @@ async def test_one_kind_of_request_that_stays_out_takes_only_its_own_values() ->
         assert run.value("/Connected") == 1
 
 
+@pytest.mark.parametrize("profile", ["multiplus2", "multiplus-old"])
 @simulated
-async def test_an_adapter_reset_is_overcome() -> None:
-    async with driven() as run:
+async def test_an_adapter_reset_is_overcome(profile: str) -> None:
+    async with driven(profile) as run:
         await run.until_known("/Devices/0/Settings/AbsorptionVoltage")
         run.core.adapter.flags = 0
         run.core.adapter.ext0 = 0x01
         run.core.adapter.address = 7
-        await asyncio.sleep(25)
+        await asyncio.sleep(15)
         assert run.core.adapter.ext0 & 0x01 == 0
+        assert run.core.adapter.flags & 0x40
         assert run.value("/Connected") == 1
         await run.until_known("/Dc/0/Voltage", 10)
         _check_truth(run)
