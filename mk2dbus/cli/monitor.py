@@ -7,7 +7,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from mk2dbus.bus.client import Client
@@ -61,7 +61,15 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         "Alarms",
         tuple(
             (name, f"/Alarms/{name}")
-            for name in ("HighTemperature", "LowBattery", "Overload", "Ripple", "TemperatureSensor")
+            for name in (
+                "HighTemperature",
+                "LowBattery",
+                "Overload",
+                "Ripple",
+                "TemperatureSensor",
+                "VoltageSensor",
+                "VeBusError",
+            )
         ),
     ),
     (
@@ -120,8 +128,9 @@ class Lines:
 class Table:
     """The important values on the whole terminal; puts back what was on it before."""
 
-    def __init__(self, service: str) -> None:
+    def __init__(self, service: str, notes: Sequence[str] = ()) -> None:
         self._service = service
+        self._notes = notes
         self._texts: dict[str, str] = {}
         self._there = True
         self._loop = asyncio.get_running_loop()
@@ -173,6 +182,8 @@ class Table:
                 cells = [(group[index] if index < len(group) else "").ljust(width) for group in row]
                 lines.append("".join(cells).rstrip()[:columns])
             lines.append("")
+        for note in self._notes:
+            lines += [note[at : at + columns] for at in range(0, len(note), columns)]
         return lines
 
     def _group(self, title: str, rows: tuple[tuple[str, str], ...]) -> list[str]:
@@ -190,17 +201,20 @@ def add_parsers(subparsers: Any) -> None:
         "monitor", help="watch values: a table on a terminal, else a line per change"
     )
     add_bus_arguments(parser)
+    parser.add_argument(
+        "--note", action="append", default=[], metavar="TEXT", help="a line to show below the table"
+    )
     parser.set_defaults(run=command(_monitor))
 
 
 async def _monitor(arguments: argparse.Namespace) -> int:
     async with connected(arguments) as client:
-        return await monitor(client)
+        return await monitor(client, arguments.note)
 
 
-async def monitor(client: Client) -> int:
+async def monitor(client: Client, notes: Sequence[str] = ()) -> int:
     """Show values until Ctrl-C or SIGTERM. Goes on by itself when the service comes back."""
-    view: View = Table(client.service) if sys.stdout.isatty() else Lines()
+    view: View = Table(client.service, notes) if sys.stdout.isatty() else Lines()
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     came = asyncio.Event()
