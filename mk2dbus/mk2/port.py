@@ -83,7 +83,7 @@ class SerialPort(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._lost is None:
-            self._lost = str(error) if error is not None else "closed"
+            self._lost = _reason(error)
         self._transport = None
         self._readable.set()
         self._closed.set()
@@ -159,6 +159,14 @@ def _explain(path: str, error: Exception) -> str:
     if number in (errno.ENOTTY, errno.EINVAL) or "configure" in str(error) or not _is_device(path):
         return f"{path} is not a serial port"
     return f"cannot open {path}: {os.strerror(number) if number else error}"
+
+
+def _reason(error: Exception | None) -> str:
+    """Why a port was lost, in few words."""
+    if error is None:
+        return "closed"
+    # How pyserial says that reading met the end.
+    return "the device is gone" if "returned no data" in str(error) else str(error)
 
 
 def _is_device(path: str) -> bool:

@@ -760,7 +760,7 @@ async def test_a_lost_port_tells_everybody_at_once() -> None:
     link = Link(port)
     run = later(link.run())
     waiting = [later(link.request(request)) for request in (GetLeds(), GetDc(), GetAdapterVersion())]
-    waiting += [later(link.request(ReadSetting(id), 0)) for id in range(5)]
+    waiting += [later(link.request(ReadSetting(number), 0)) for number in range(5)]
     await asyncio.sleep(0.1)
     port.deliver(LEDS[:3])
     await asyncio.sleep(0.1)
