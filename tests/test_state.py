@@ -1,14 +1,16 @@
-"""The state file of the service, and files that are there whole or not at all."""
+"""The state file of the service, files that are there whole or not at all, and pauses."""
 
 from __future__ import annotations
 
 import logging
 import os
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from mk2dbus.files import write_atomically
+from mk2dbus.pauses import doubling
 from mk2dbus.state import SYSTEM_STATE_DIR, StateFile, StateUnwritable, default_state_dir
 
 
@@ -60,3 +62,7 @@ def test_where_the_state_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert default_state_dir({"XDG_STATE_HOME": "/x"}) == Path("/x/mk2dbus")
     assert default_state_dir({}) == Path("~/.local/state/mk2dbus").expanduser()
+
+
+def test_pauses_grow_to_a_limit() -> None:
+    assert list(islice(doubling(1, 30), 7)) == [1, 2, 4, 8, 16, 30, 30]

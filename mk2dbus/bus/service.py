@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
+
+from mk2dbus.pauses import doubling
 
 from .access import Access
 from .announcer import Announcer, Changes
@@ -24,14 +26,6 @@ FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 2.0
 
 RELEASE_TIMEOUT_S = 0.5
 """The daemon takes the name back when the connection ends anyhow; this is only the polite way."""
-
-
-def pauses() -> Iterator[float]:
-    """Seconds between attempts: 0.2, 0.4, 0.8, 1.6, 2, 2, 2 …"""
-    pause = FIRST_PAUSE_S
-    while True:
-        yield pause
-        pause = min(2 * pause, LAST_PAUSE_S)
 
 
 class BusService:
@@ -96,7 +90,7 @@ class BusService:
         while True:
             if self.owns_name:
                 log.warning("%s is off the bus: %s", self._name, await self._loss())
-            for pause in pauses():
+            for pause in doubling(FIRST_PAUSE_S, LAST_PAUSE_S):
                 await asyncio.sleep(pause)
                 try:
                     await self.connect()

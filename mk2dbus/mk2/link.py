@@ -15,8 +15,7 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import IntEnum
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mk2dbus.mk2.adapter import (
@@ -30,7 +29,8 @@ from mk2dbus.mk2.adapter import (
     read_version,
 )
 from mk2dbus.mk2.errors import LinkClosed, Mk2Error, NoReply, PortLost
-from mk2dbus.mk2.framing import Frame, FrameCutter, FrameType, adapter_frame, hex_bytes
+from mk2dbus.mk2.exchange import Crowding, Exchange, Priority, encoded
+from mk2dbus.mk2.framing import Frame, FrameCutter, FrameType, hex_bytes
 from mk2dbus.mk2.request import AdapterRequest, More, R, Request, Winmon
 
 log = logging.getLogger(__name__)
@@ -53,17 +53,6 @@ SPLIT_REPLY_WINDOW_S = 0.5
 
 MAX_PARTS = 8
 """Parts taken for one reply: setting info, the longest, has five, and the rest of another can come before."""
-
-
-class Priority(IntEnum):
-    """Who goes first when several requests wait. Within one priority: who came first."""
-
-    CONTROL = 0
-    """Panel frames, which keep a rhythm."""
-    CLIENT = 1
-    """Somebody waits for the answer."""
-    TELEMETRY = 2
-    BACKGROUND = 3
 
 
 Unasked = AdapterVersion | LedStatus | PanelFrame
@@ -101,38 +90,6 @@ class Counters:
     """Frames that answered nothing and are no unasked ones; late replies among them."""
 
 
-@dataclass(slots=True, eq=False)
-class _Exchange:
-    """One request on its way. Ordered by priority, then by arrival."""
-
-    request: Request[Any]
-    address: int | None
-    priority: Priority
-    serial: int
-    future: asyncio.Future[Any]
-    attempts_left: int
-    wanted_by: _Exchange | None = None
-    """Who needs the address that this one sets."""
-    letter: int = 0
-    sent_at: float = 0.0
-    deadline: float = 0.0
-    parts: list[bytes] = field(default_factory=list)
-
-    @property
-    def over(self) -> bool:
-        """Whether nobody waits for it any more."""
-        return (self.wanted_by or self).future.done()
-
-    def fail(self, error: Mk2Error) -> None:
-        """Tell who waits; one whose address cannot be set fails with that."""
-        future = (self.wanted_by or self).future
-        if not future.done():
-            future.set_exception(error)
-
-    def __lt__(self, other: _Exchange) -> bool:
-        return (self.priority, self.serial) < (other.priority, other.serial)
-
-
 class Link:
     """One session with the adapter over an open port. Once the port is lost, it is over.
 
@@ -152,19 +109,18 @@ class Link:
         overlap: bool = False,
     ) -> None:
         self.counters = Counters()
-        self.last_received: float | None = None
-        """Loop time of the last good frame."""
         self.last_answer: float | None = None
         """Loop time of the last reply that came from an inverter."""
         self._port = port
         self._unasked = unasked
+        self._crowding = Crowding()
         self._depth = winmon_depth
         self._overlap = overlap
         self._cutter = FrameCutter()
         self._arrivals: deque[tuple[int, float]] = deque()
         self._serials = itertools.count()
-        self._waiting: list[_Exchange] = []
-        self._on_line: list[_Exchange] = []
+        self._waiting: list[Exchange] = []
+        self._on_line: list[Exchange] = []
         self._next_slot = 0
         self._resting: dict[int, float] = {}
         self._address: int | None = None
@@ -207,13 +163,13 @@ class Link:
             raise ValueError(f"{request} needs the address of a device")
         # What cannot be sent is the caller's error, and must not reach the task that serves all.
         needed = [
-            *_frames(request, SLOTS[0]),
+            *encoded(request, SLOTS[0]),
             *([SetAddress(address).frame()] if address is not None else []),
         ]
         for frame in needed:
             bytes(frame)
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        exchange = _Exchange(request, address, priority, next(self._serials), future, request.attempts)
+        exchange = Exchange(request, address, priority, next(self._serials), future, request.attempts)
         heapq.heappush(self._waiting, exchange)
         self._wake.set()
         try:
@@ -278,7 +234,7 @@ class Link:
         for exchange in [exchange for exchange in self._on_line if now >= exchange.deadline]:
             self._expire_exchange(exchange, now)
 
-    def _expire_exchange(self, exchange: _Exchange, now: float) -> None:
+    def _expire_exchange(self, exchange: Exchange, now: float) -> None:
         self._on_line.remove(exchange)
         request = exchange.request
         if isinstance(request, AdapterRequest) and not request.has_reply:
@@ -287,6 +243,9 @@ class Link:
         self.counters.timeouts += 1
         if exchange.letter:
             self._resting[exchange.letter] = now + REST_S
+        if self._crowding.unanswered(exchange, self.last_answer) and (self._depth > 1 or self._overlap):
+            log.warning("the adapter does not take several commands at a time; it gets one at a time now")
+            self._depth, self._overlap = 1, False
         exchange.attempts_left -= 1
         if exchange.over:
             return
@@ -294,6 +253,7 @@ class Link:
             log.debug("no reply to %s, trying again", request)
             self.counters.retries += 1
             exchange.parts.clear()
+            exchange.crowded = False
             heapq.heappush(self._waiting, exchange)
             return
         if isinstance(request, Winmon):
@@ -306,7 +266,7 @@ class Link:
     # --- sending ---------------------------------------------------------------------------------------
 
     def _send_what_may(self) -> None:
-        blocked: list[_Exchange] = []
+        blocked: list[Exchange] = []
         while self._waiting:
             exchange = heapq.heappop(self._waiting)
             if exchange.over:
@@ -325,7 +285,7 @@ class Link:
         for exchange in blocked:
             heapq.heappush(self._waiting, exchange)
 
-    def _may_send(self, exchange: _Exchange) -> bool:
+    def _may_send(self, exchange: Exchange) -> bool:
         request = exchange.request
         if isinstance(request, Winmon) and not self._letters():
             return False
@@ -351,13 +311,13 @@ class Link:
             if not (isinstance(exchange.request, AdapterRequest) and exchange.request.in_passing)
         ]
 
-    def _address_exchange(self, waiting: _Exchange, address: int) -> _Exchange:
+    def _address_exchange(self, waiting: Exchange, address: int) -> Exchange:
         """An exchange that sets the address; when it fails, the one that needed it fails."""
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         request = SetAddress(address)
-        return _Exchange(request, None, waiting.priority, -1, future, request.attempts, wanted_by=waiting)
+        return Exchange(request, None, waiting.priority, -1, future, request.attempts, wanted_by=waiting)
 
-    def _send(self, exchange: _Exchange) -> None:
+    def _send(self, exchange: Exchange) -> None:
         """Put an exchange on the line. It is registered before its bytes leave."""
         request = exchange.request
         if isinstance(request, Winmon):
@@ -366,13 +326,15 @@ class Link:
         elif isinstance(request, SetAddress | Reset):
             # It may be done although its reply is lost: until that comes nothing is known.
             self._address = None
-        frames = _frames(request, exchange.letter)
+        frames = encoded(request, exchange.letter)
         data = b"".join(bytes(frame) for frame in frames)
         now = exchange.sent_at = self._now()
         byte_time = BITS_PER_BYTE / self._port.baudrate if self._port.baudrate else 0.0
         self._line_free_at = max(self._line_free_at, now) + len(data) * byte_time
         unanswered = isinstance(request, AdapterRequest) and not request.has_reply
         exchange.deadline = self._line_free_at + (0.0 if unanswered else request.reply_timeout_s)
+        for other in self._on_line:
+            other.crowded = exchange.crowded = True
         self._on_line.append(exchange)
         self.counters.sent_frames += len(frames)
         self.counters.sent_bytes += len(data)
@@ -420,7 +382,6 @@ class Link:
     def _dispatch(self, frames: list[Frame]) -> None:
         for frame in frames:
             self.counters.received_frames += 1
-            self.last_received = self._now()
             wire_log.debug("← %s", frame)
             if frame.leds is not None:
                 self._unasked(LedStatus(frame.leds.on, frame.leds.blink))
@@ -485,9 +446,10 @@ class Link:
 
     # --- ends ------------------------------------------------------------------------------------------
 
-    def _resolve(self, exchange: _Exchange, answer: object) -> None:
+    def _resolve(self, exchange: Exchange, answer: object) -> None:
         if exchange.request.from_device:
             self.last_answer = self._now()
+            self._crowding.answered(exchange)
         if not self._on_line:
             # All that was sent is answered, so it has left, however fast the line really is.
             self._line_free_at = min(self._line_free_at, self._now())
@@ -502,14 +464,6 @@ class Link:
             exchange.fail(_copy(error))
         self._on_line.clear()
         self._waiting.clear()
-
-
-def _frames(request: Request[Any], letter: int) -> list[Frame]:
-    """What to send for a request; winmon commands with the letter of their slot."""
-    if isinstance(request, Winmon):
-        return [adapter_frame(chr(letter), payload) for payload in request.payloads()]
-    assert isinstance(request, AdapterRequest)
-    return [request.frame()]
 
 
 def _copy(error: Mk2Error) -> Mk2Error:

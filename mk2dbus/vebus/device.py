@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 
 from mk2dbus.items import AccessLevelRequired, Disconnected, NoReply, ReadOnly, Refused, WriteFailed
 from mk2dbus.mk2 import errors, winmon
+from mk2dbus.mk2.exchange import Priority
 from mk2dbus.mk2.framing import adapter_frame
-from mk2dbus.mk2.link import Link, Priority
+from mk2dbus.mk2.link import Link
 from mk2dbus.mk2.request import R, Winmon
 from mk2dbus.vebus.infocache import Infos
 from mk2dbus.vebus.readings import InfoScales

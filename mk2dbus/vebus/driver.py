@@ -11,6 +11,7 @@ from typing import Protocol
 from mk2dbus.items import Disconnected, Leaf, WriteFailed
 from mk2dbus.mk2 import errors
 from mk2dbus.mk2.link import Port
+from mk2dbus.pauses import doubling
 from mk2dbus.vebus.board import Board, Write
 from mk2dbus.vebus.devices import SYSTEM_SETTINGS, DeviceItems
 from mk2dbus.vebus.infocache import InfoCache
@@ -35,14 +36,6 @@ class OwnedPort(Port, Protocol):
 
 
 OpenPort = Callable[[], Awaitable[OwnedPort]]
-
-
-def pauses() -> Iterator[float]:
-    """1, 2, 4, 8, 16, 30, 30, … s."""
-    pause = FIRST_PAUSE_S
-    while True:
-        yield pause
-        pause = min(2 * pause, LAST_PAUSE_S)
 
 
 class Driver:
@@ -106,7 +99,7 @@ class Driver:
 
     async def _reopen(self) -> OwnedPort:
         complained: str | None = None
-        for pause in pauses():
+        for pause in doubling(FIRST_PAUSE_S, LAST_PAUSE_S):
             await asyncio.sleep(pause)
             try:
                 return await self._open_port()
@@ -114,7 +107,7 @@ class Driver:
                 if str(error) != complained:
                     complained = str(error)
                     log.info("%s", error)
-        raise AssertionError("pauses() does not end")
+        raise AssertionError("the pauses do not end")
 
     def _withdraw(self) -> None:
         """Without a port nothing is known, not even the adapter."""

@@ -24,7 +24,7 @@ _SIGNED, _WORD, _BYTE = range(-0x8000, 0x8000), range(0x10000), range(0x100)
 _RAM_FIELDS = (_SIGNED, _SIGNED)
 _SETTING_FIELDS = (_SIGNED, _SIGNED, _WORD, _WORD, _WORD, _BYTE)
 
-I = TypeVar("I", RamInfo, SettingInfo)  # noqa: E741 - an info
+Info = TypeVar("Info", RamInfo, SettingInfo)
 
 
 @dataclass(slots=True)
@@ -89,8 +89,10 @@ def _decode(content: Any, version: int, is_new: bool) -> Infos:
     )
 
 
-def _decode_all(entries: Mapping[str, Any], kind: type[I], fields: tuple[range, ...]) -> dict[int, I | None]:
-    decoded: dict[int, I | None] = {}
+def _decode_all(
+    entries: Mapping[str, Any], kind: type[Info], fields: tuple[range, ...]
+) -> dict[int, Info | None]:
+    decoded: dict[int, Info | None] = {}
     for key, numbers in entries.items():
         id = int(key)
         if id not in _WORD:

@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable
 from mk2dbus.items import Disconnected, NoReply, OutOfRange, ReadOnly, Refused
 from mk2dbus.mk2 import errors
 from mk2dbus.mk2.adapter import GetAcInput, PanelFrame, SendPanel, SwitchPosition
+from mk2dbus.mk2.exchange import Priority
 from mk2dbus.mk2.info import AcInput
-from mk2dbus.mk2.link import Link, Priority
+from mk2dbus.mk2.link import Link
 from mk2dbus.vebus.device import write_failure
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from functools import partial
 
 from mk2dbus.items import Disconnected, InvalidValue, Kind, Leaf, OutOfRange, Value, WriteFailed
 from mk2dbus.mk2 import errors
-from mk2dbus.mk2.link import Priority
+from mk2dbus.mk2.exchange import Priority
 from mk2dbus.mk2.winmon import RamInfo, ReadRam
 from mk2dbus.vebus.board import Board, Freshness
 from mk2dbus.vebus.device import Device

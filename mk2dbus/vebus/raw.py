@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mk2dbus.items import Disconnected, InvalidValue, OutOfRange, Value
 from mk2dbus.mk2 import errors
-from mk2dbus.mk2.link import Priority
+from mk2dbus.mk2.exchange import Priority
 from mk2dbus.vebus.device import Device, command_frames, write_failure
 from mk2dbus.vebus.devices import DeviceItems
 from mk2dbus.vebus.ramvars import LAST_ID, PLAIN, ram_leaf, ram_value, ram_word

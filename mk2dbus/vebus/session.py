@@ -22,7 +22,8 @@ from mk2dbus.mk2.adapter import (
     PanelFrame,
     ResetDevices,
 )
-from mk2dbus.mk2.link import Link, Port, Priority, Unasked
+from mk2dbus.mk2.exchange import Priority
+from mk2dbus.mk2.link import Link, Port, Unasked
 from mk2dbus.vebus.board import Board
 from mk2dbus.vebus.device import Device
 from mk2dbus.vebus.devices import DeviceItems

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from mk2dbus.items import Disconnected, NoReply, OutOfRange, ReadOnly, Refused, Value, WriteFailed
 from mk2dbus.mk2 import errors
-from mk2dbus.mk2.link import Priority
+from mk2dbus.mk2.exchange import Priority
 from mk2dbus.vebus.board import Board
 from mk2dbus.vebus.bounds import bounds_on
 from mk2dbus.vebus.device import Device, command_frames, write_failure

@@ -11,8 +11,9 @@ from functools import partial
 from mk2dbus.items import NO_LIMITS, Limits
 from mk2dbus.mk2 import errors
 from mk2dbus.mk2.adapter import GetAc, GetAcInput, GetDc, GetLeds
+from mk2dbus.mk2.exchange import Priority
 from mk2dbus.mk2.info import AcInput
-from mk2dbus.mk2.link import Link, Priority
+from mk2dbus.mk2.link import Link
 from mk2dbus.mk2.winmon import GetState
 from mk2dbus.vebus import readings
 from mk2dbus.vebus.board import Board, Freshness

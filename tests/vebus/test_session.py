@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 
 import pytest
 from support.clock import simulated
@@ -268,6 +269,45 @@ async def test_an_adapter_reset_is_overcome(profile: str) -> None:
         assert run.value("/Connected") == 1
         await run.until_known("/Dc/0/Voltage", 10)
         _check_truth(run)
+
+
+@simulated
+async def test_an_adapter_that_takes_one_command_at_a_time(caplog: pytest.LogCaptureFixture) -> None:
+    """One that loses what comes while it waits for an answer, unlike the protocol says, is served too."""
+    async with driven() as run:
+        core = run.core
+        answered_at = 0.0
+
+        def deaf_while_busy(data: bytes) -> bytes:
+            nonlocal answered_at
+            if run.now < answered_at and data[1:3] not in (b"\xffS", b"\xffA"):
+                return b""
+            if data[1:4] != b"\xffF\x06":  # a snapshot has no answer
+                # 60 ms: until the inverter has answered and the answer has left.
+                answered_at = run.now + 0.06
+            return data
+
+        core.incoming = deaf_while_busy
+        await run.until_known("/Dc/0/Voltage", 30)
+        await run.until_all_read()
+        await asyncio.sleep(5)
+        _check_truth(run)
+        for _ in range(40):
+            await asyncio.sleep(0.5)
+            assert run.value("/Connected") == 1
+            assert run.value("/Dc/0/Voltage") is not None
+        assert caplog.text.count("one at a time") == 1
+
+
+@simulated
+async def test_a_noisy_line_is_not_taken_for_a_poor_adapter(caplog: pytest.LogCaptureFixture) -> None:
+    generator = random.Random(7)
+    async with driven() as run:
+        run.core.outgoing = lambda data: b"" if generator.random() < 0.02 else data
+        await run.until_all_read()
+        await asyncio.sleep(120)
+        assert "one at a time" not in caplog.text
+        assert run.value("/Connected") == 1
 
 
 @simulated
