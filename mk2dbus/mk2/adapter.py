@@ -320,10 +320,10 @@ class GetAc(AdapterRequest[AcInfo]):
 
 @dataclass(frozen=True, slots=True)
 class GetAcInput(AdapterRequest[AcInput]):
-    """``F 05``: AC input configuration. Slow: more than 750 ms are recommended."""
+    """``F 05``: AC input configuration. Slow: more than 750 ms are recommended, and asking anew loses it."""
 
     section: ClassVar[str] = "3.3"
-    reply_timeout_s: ClassVar[float] = 1.0
+    reply_timeout_s: ClassVar[float] = 1.5
 
     def frame(self) -> Frame:
         return adapter_frame("F", b"\x05")

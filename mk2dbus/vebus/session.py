@@ -248,20 +248,21 @@ class Session:
 
     async def _find_accessories(self, telemetry: Telemetry, accessory: asyncio.Future[bool]) -> None:
         """Is a BMS or a Digital Multi Control there, that controls the system."""
-        present = False
-        for kind, path in (
-            (AccessoryKind.BMS, "/Devices/Bms/Version"),
-            (AccessoryKind.DMC, "/Devices/Dmc/Version"),
-        ):
-            try:
-                found = await self.link.request(FindAccessory(kind), priority=Priority.BACKGROUND)
-            except errors.NoReply:
-                continue
-            present = True
-            log.info("a %s controls mode and current limit", kind.name)
-            self._show({path: found.version})
-        telemetry.accessory_present = present
-        accessory.set_result(present)
+        bms, dmc = await asyncio.gather(
+            self._find_accessory(AccessoryKind.BMS, "/Devices/Bms/Version"),
+            self._find_accessory(AccessoryKind.DMC, "/Devices/Dmc/Version"),
+        )
+        telemetry.accessory_present = bms or dmc
+        accessory.set_result(bms or dmc)
+
+    async def _find_accessory(self, kind: AccessoryKind, path: str) -> bool:
+        try:
+            found = await self.link.request(FindAccessory(kind), priority=Priority.BACKGROUND)
+        except errors.NoReply:
+            return False
+        log.info("a %s controls mode and current limit", kind.name)
+        self._show({path: found.version})
+        return True
 
     async def _read_everything(self, devices: list[Device]) -> None:
         """In the background: what the devices have, once; then again and again, slowly."""

@@ -24,10 +24,11 @@ from mk2dbus.bus.errors import (
 )
 from mk2dbus.bus.names import BUS_ITEM, DAEMON
 from mk2dbus.bus.server import Server
-from mk2dbus.bus.service import BusService, pauses
+from mk2dbus.bus.service import FIRST_PAUSE_S, LAST_PAUSE_S, BusService
 from mk2dbus.bus.tree import Tree
 from mk2dbus.bus.wire import Cutter, Message, MessageType, encode_header
 from mk2dbus.items import Kind, Leaf
+from mk2dbus.pauses import doubling
 
 NAME = "com.victronenergy.vebus.load"
 STALL_S = 10.0
@@ -324,5 +325,5 @@ async def test_no_answer_where_none_is_wanted(bench: Any) -> None:
 
 
 def test_pauses_grow_to_two_seconds() -> None:
-    steps = pauses()
+    steps = doubling(FIRST_PAUSE_S, LAST_PAUSE_S)
     assert [next(steps) for _ in range(6)] == [0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
