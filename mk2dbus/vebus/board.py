@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from mk2dbus.items import NO_LIMITS, Leaf, Limits, Value
+
+T = TypeVar("T")
 
 Write = Callable[[int | float | str], Awaitable[None]]
 """Writes a value that :meth:`Leaf.accept` took; raises :exc:`mk2dbus.items.WriteFailed`."""
@@ -40,6 +42,25 @@ class Board(Protocol):
     def __contains__(self, path: str) -> bool: ...
 
 
+class Remembered(Generic[T]):
+    """A value that is needed again with others, until it is too old to be true."""
+
+    def __init__(self, stale_after_s: float = STALE_AFTER_S) -> None:
+        self._stale_after_s = stale_after_s
+        self._value: T | None = None
+        self._since = 0.0
+
+    def set(self, value: T) -> None:
+        self._value = value
+        self._since = asyncio.get_running_loop().time()
+
+    def get(self) -> T | None:
+        """The value, ``None`` when there is none or it is too old."""
+        if asyncio.get_running_loop().time() - self._since >= self._stale_after_s:
+            self._value = None
+        return self._value
+
+
 class Freshness:
     """Puts measured values on a board and withdraws them when nothing new comes.
 
@@ -52,15 +73,16 @@ class Freshness:
         self._groups: dict[str, tuple[set[str], asyncio.TimerHandle]] = {}
 
     def publish(self, group: str, values: Mapping[str, Value]) -> None:
-        """Show the values a poll brought."""
-        paths: set[str] = set()
+        """Show the values a poll brought; what it brought before and not now is not known any more."""
+        before: set[str] = set()
         if group in self._groups:
-            paths, timer = self._groups[group]
+            before, timer = self._groups[group]
             timer.cancel()
-        paths |= values.keys()
         loop = asyncio.get_running_loop()
-        self._groups[group] = paths, loop.call_later(self._stale_after_s, self.withdraw, group)
-        self._board.update({path: value for path, value in values.items() if path in self._board})
+        expiry = loop.call_later(self._stale_after_s, self.withdraw, group)
+        self._groups[group] = set(values), expiry
+        shown = dict.fromkeys(before) | dict(values)
+        self._board.update({path: value for path, value in shown.items() if path in self._board})
 
     def withdraw(self, group: str) -> None:
         """Make the values of a group invalid."""

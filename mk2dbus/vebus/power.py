@@ -9,7 +9,7 @@ from enum import IntEnum
 
 from mk2dbus.items import Value
 from mk2dbus.mk2.adapter import TakeSnapshot
-from mk2dbus.mk2.errors import NotSupported
+from mk2dbus.mk2.errors import NoReply, NotSupported
 from mk2dbus.mk2.link import Link
 from mk2dbus.mk2.winmon import ReadSnapshot
 from mk2dbus.vebus.device import SNAPSHOT_FIRMWARE, Device
@@ -73,7 +73,11 @@ class PowerMeter:
         self.method = Method.SNAPSHOT if snapshots else Method.SINGLE
 
     async def read(self) -> Values:
-        """Power of each device, of each phase and of the system; nothing where only V·I is left."""
+        """Power of each device, of each phase and of the system; nothing where only V·I is left.
+
+        Raises:
+            NoReply: also when a snapshot was lost on the way to a device.
+        """
         powers: list[DevicePower] | None = None
         if self.method is Method.SNAPSHOT:
             powers = await self._attempt_snapshot()
@@ -110,8 +114,9 @@ class PowerMeter:
                 return None
             if len(words) != len(_SNAPSHOT_IDS):
                 self._empty += 1
-                if self._empty >= _EMPTY_LIMIT:
-                    self._fall_back(Method.SINGLE, f"the snapshots of {device} are empty")
+                if self._empty < _EMPTY_LIMIT:
+                    raise NoReply(f"{device} has no snapshot")
+                self._fall_back(Method.SINGLE, f"the snapshots of {device} are empty")
                 return None
             self._show_ram(number, dict(zip(_SNAPSHOT_IDS, words, strict=True)))
             inverter, mains, output = await self._scaled(device, _SNAPSHOT_IDS, words)

@@ -16,7 +16,7 @@ from mk2dbus.mk2.info import AcInput
 from mk2dbus.mk2.link import Link
 from mk2dbus.mk2.winmon import GetState
 from mk2dbus.vebus import readings
-from mk2dbus.vebus.board import Board, Freshness
+from mk2dbus.vebus.board import Board, Freshness, Remembered
 from mk2dbus.vebus.device import Device
 from mk2dbus.vebus.power import PHASES, Method, PowerMeter, ShowRam, sums
 from mk2dbus.vebus.readings import Values
@@ -34,6 +34,8 @@ BUSY_S = 3.0
 
 _WATCH = "watch"
 _RETRY_LIMIT_S = 30.0
+_REJECTED = 10
+"""Failures that a refusal counts for: what the system does not tell it is not asked often."""
 _CHARGE_CURRENT, _BATTERY_CAPACITY = 4, 64
 """Settings; a capacity of 0 switches the battery monitor off."""
 _LIMIT_STEPS_PER_A = 10
@@ -89,11 +91,11 @@ class Telemetry:
         self._busy = busy
         self._watch = watch
         self._show_ram = show_ram
-        self._error: int | None = None
-        self._connected: bool | None = None
-        self._inverter_period: int | None = None
+        self._error: Remembered[int] = Remembered()
+        self._connected: Remembered[bool] = Remembered()
+        self._inverter_period: Remembered[int] = Remembered()
         self._phases = 1
-        self._apparent: Values = {}
+        self._ac: dict[int, Remembered[Values]] = {phase: Remembered() for phase in range(1, PHASES + 1)}
         self._bounds: tuple[int, int, int] | None = None
         self._power = PowerMeter(link, devices, show_ram)
         self._plan = [
@@ -143,9 +145,9 @@ class Telemetry:
             poll.failures += 1
             log.debug("%s: %s", poll.name, error)
         except errors.Rejected as error:
-            log.info("the system does not tell %s values: %s", poll.name, error)
-            self._plan.remove(poll)
-            return
+            if poll.failures < _REJECTED:
+                log.info("the system does not tell %s values: %s", poll.name, error)
+            poll.failures = _REJECTED
         else:
             poll.failures = 0
             self.freshness.publish(poll.name, values)
@@ -174,7 +176,7 @@ class Telemetry:
         ids = (readings.BATTERY_VOLTAGE, readings.BATTERY_CURRENT, readings.INVERTER_PERIOD)
         scales = await self._first.info_scales(ids)
         info = await self._link.request(GetDc())
-        self._inverter_period = info.inverter_period
+        self._inverter_period.set(info.inverter_period)
         values = readings.dc_values(info, scales)
         if self._power.method is not Method.APPARENT:
             # Measured power is the better figure, and comes with its own poll.
@@ -192,14 +194,18 @@ class Telemetry:
         )
         scales = await self._first.info_scales(ids)
         info = await self._link.request(GetAc(phase))
-        values = readings.ac_values(info, scales, self._inverter_period)
+        values = readings.ac_values(info, scales, self._inverter_period.get())
         if info.phase_count is not None:
             self._set_phases(info.phase_count)
             values["/Ac/NumberOfPhases"] = info.phase_count
-        self._apparent.update(values)
+        self._ac[phase].set(dict(values))
         if phase == self._phases:
             # The last one: now the sums are of one round.
-            values |= sums(range(1, self._phases + 1), self._apparent, self._power.method)
+            phases = range(1, self._phases + 1)
+            known: Values = {}
+            for one in phases:
+                known |= self._ac[one].get() or {}
+            values |= sums(phases, known, self._power.method)
         return values
 
     def _set_phases(self, count: int) -> None:
@@ -208,7 +214,6 @@ class Telemetry:
         if count == self._phases:
             return
         self._phases = count
-        self._apparent.clear()
         self._plan = [poll for poll in self._plan if not poll.name.startswith("ac") or poll.name == "ac1"]
         now = asyncio.get_running_loop().time()
         for phase in range(2, count + 1):
@@ -216,14 +221,14 @@ class Telemetry:
 
     async def _read_state(self) -> Values:
         state = await self._first.request(GetState())
-        values = readings.state_values(state, self._error)
-        self._connected = bool(values["/Ac/ActiveIn/Connected"])
+        values = readings.state_values(state, self._error.get())
+        self._connected.set(bool(values["/Ac/ActiveIn/Connected"]))
         return values
 
     async def _read_status(self) -> Values:
         status = await self._link.request(GetLeds())
-        if status.error is not None:
-            self._error = readings.vebus_error(status)
+        if (error := readings.vebus_error(status)) is not None:
+            self._error.set(error)
         return readings.status_values(status)
 
     async def _read_input(self) -> Values:
@@ -235,7 +240,7 @@ class Telemetry:
         if bounds != self._bounds:
             self._bounds = bounds
             self._set_limit_bounds(info)
-        return readings.ac_input_values(info, self._connected, self.accessory_present)
+        return readings.ac_input_values(info, self._connected.get(), self.accessory_present)
 
     def _set_limit_bounds(self, info: AcInput) -> None:
         limits = Limits(info.minimum / _LIMIT_STEPS_PER_A, info.maximum / _LIMIT_STEPS_PER_A)

@@ -11,7 +11,7 @@ from support.clock import simulated
 from support.driven import Driven, driven
 
 from mk2dbus.items import Kind
-from mk2dbus.simulator import Core
+from mk2dbus.simulator import Core, Override
 from mk2dbus.simulator import Kind as Event
 from mk2dbus.vebus.paths import system_leaves
 
@@ -226,6 +226,49 @@ async def test_an_inverter_that_is_gone_while_the_adapter_answers() -> None:
         await run.until_known("/Dc/0/Voltage", 15)
 
 
+@simulated
+async def test_what_is_made_of_several_answers_is_not_older_than_any() -> None:
+    async with driven("quattro3") as run:
+        await run.until_known("/Ac/ActiveIn/S", 30)
+        await run.until_known("/Ac/ActiveIn/ActiveInput", 30)
+
+        def without_phase_2_and_states(data: bytes) -> bytes:
+            phase_2 = data[1] == 0x20 and data[6] == 0x07
+            state = data[1] == 0xFF and data[3:4] == b"\x94"
+            return b"" if phase_2 or state else data
+
+        run.core.outgoing = without_phase_2_and_states
+        await asyncio.sleep(2 * STALE_S)
+        assert run.value("/Ac/ActiveIn/L1/V") is not None
+        assert run.value("/Ac/ActiveIn/L2/V") is None
+        assert run.value("/Ac/ActiveIn/S") is None
+        assert run.value("/State") is None
+        assert run.value("/Ac/ActiveIn/CurrentLimit") is not None
+        assert run.value("/Ac/ActiveIn/ActiveInput") is None
+
+
+@simulated
+async def test_what_is_refused_once_is_asked_again() -> None:
+    async with driven() as run:
+        await run.until_known("/State")
+        run.core.device.overrides.append(Override(0x0E, execute=False, reply=(b"\x80\x00",), times=1))
+        await run.until(lambda: run.value("/State") is None, 10)
+        await run.until(lambda: run.value("/State") is not None, 40)
+
+
+@simulated
+async def test_a_lost_snapshot_is_no_reason_to_measure_less_well() -> None:
+    async with driven() as run:
+        await run.until_known("/Ac/ActiveIn/P")
+        run.core.device.overrides.append(Override(0x38, execute=False, reply=(b"\x99",), times=2))
+        await asyncio.sleep(10)
+        assert run.value("/Ac/PowerMeasurementType") == 4
+        run.core.device.overrides.append(Override(0x38, execute=False, reply=(b"\x99",)))
+        await run.until(lambda: run.value("/Ac/PowerMeasurementType") == 2, 30)
+        await asyncio.sleep(2)
+        _check_truth(run)
+
+
 @pytest.mark.parametrize("profile", ["multiplus2", "multiplus-old"])
 @simulated
 async def test_nothing_flaps_while_all_is_well(profile: str) -> None:
@@ -276,18 +319,22 @@ async def test_an_adapter_that_takes_one_command_at_a_time(caplog: pytest.LogCap
     """One that loses what comes while it waits for an answer, unlike the protocol says, is served too."""
     async with driven() as run:
         core = run.core
-        answered_at = 0.0
+        busy_until = 0.0
 
         def deaf_while_busy(data: bytes) -> bytes:
-            nonlocal answered_at
-            if run.now < answered_at and data[1:3] not in (b"\xffS", b"\xffA"):
+            nonlocal busy_until
+            if run.now < busy_until and data[1:3] not in (b"\xffS", b"\xffA"):
                 return b""
             if data[1:4] != b"\xffF\x06":  # a snapshot has no answer
-                # 60 ms: until the inverter has answered and the answer has left.
-                answered_at = run.now + 0.06
+                busy_until = run.now + 0.3
             return data
 
-        core.incoming = deaf_while_busy
+        def answered(data: bytes) -> bytes:
+            nonlocal busy_until
+            busy_until = 0.0
+            return data
+
+        core.incoming, core.outgoing = deaf_while_busy, answered
         await run.until_known("/Dc/0/Voltage", 30)
         await run.until_all_read()
         await asyncio.sleep(5)
