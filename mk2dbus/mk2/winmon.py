@@ -292,7 +292,7 @@ class _Write(Winmon[Written]):
     def _read(self, parts: tuple[bytes, ...], acknowledge: int) -> Written | More:
         last = parts[-1]
         if last[0] in (NOT_SUPPORTED, 0x90, 0x91):
-            raise Rejected(f"the device refused the write ({hex_bytes(last)})")
+            raise Rejected(f"reply {hex_bytes(last)}")
         if last[0] == 0x9B:
             level = last[1] if len(last) > 1 else 0
             raise AccessRequired(f"access level {level} is required", level)

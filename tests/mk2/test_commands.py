@@ -477,7 +477,7 @@ def test_not_supported_belongs_to_all(command: Winmon[Any], text: str, position:
     with pytest.raises(Rejected, match="80") as caught:
         read(command, text)
     if isinstance(command, WriteById | WriteArmed):
-        assert "refused" in str(caught.value)
+        assert "reply 80" in str(caught.value)
     else:
         assert isinstance(caught.value, NotSupported)
         assert caught.value.position == position

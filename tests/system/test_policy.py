@@ -105,6 +105,8 @@ async def test_root_owns_and_writes_everybody_reads(folder: Path, simulator: Sim
         assert simulator.device.settings[2].writes == 1
         assert await service.stop() == 0
     finally:
+        if service.name and service.process.returncode is None:
+            await service.stop()
         process.terminate()
         await process.wait()
 
