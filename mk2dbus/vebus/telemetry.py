@@ -31,6 +31,8 @@ FAST_S, INPUT_S, SLOW_S, WATCH_S = 0.5, 1.0, 2.0, 10.0
 
 BUSY_S = 3.0
 """While settings are read in the background, nothing comes more often; all stays well below 5 s old."""
+BUSY_WATCH_S = 25.0
+"""The same for the watch, which needs the line for itself. A hint at a reset brings it at once."""
 
 _WATCH = "watch"
 _RETRY_LIMIT_S = 30.0
@@ -119,7 +121,7 @@ class Telemetry:
         loop = asyncio.get_running_loop()
         for poll in self._plan:
             # Everything once, in the order of the plan; "is all as it was" not before there was something.
-            poll.due = loop.time() + (WATCH_S if poll.name == _WATCH else 0.0)
+            poll.due = loop.time() + (BUSY_WATCH_S if poll.name == _WATCH else 0.0)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch_silence(), name="silence")
             while True:
@@ -157,7 +159,9 @@ class Telemetry:
         if poll.failures:
             # What alone does not answer must not take the line from the rest.
             return now + min(poll.every_s * 2.0**poll.failures, _RETRY_LIMIT_S)
-        every = max(poll.every_s, BUSY_S) if self._busy() else poll.every_s
+        every = poll.every_s
+        if self._busy():
+            every = BUSY_WATCH_S if poll.name == _WATCH else max(every, BUSY_S)
         return max(poll.due + every, now)
 
     def check_soon(self) -> None:
