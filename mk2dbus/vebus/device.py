@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from mk2dbus.items import AccessLevelRequired, Disconnected, NoReply, ReadOnly, Refused, WriteFailed
 from mk2dbus.mk2 import errors, winmon
@@ -21,6 +22,16 @@ log = logging.getLogger(__name__)
 SNAPSHOT_FIRMWARE = 300
 SERIAL_FIRMWARE = 308
 """Firmware, as the last three digits read, from which a device has snapshots, and a serial number (§4)."""
+
+
+class Stored(NamedTuple):
+    """What became of a stored write."""
+
+    word: int
+    """What the device has now."""
+    sent: bool
+    """Whether anything was written; not when the value was there already."""
+    reset_needed: bool
 
 
 class Device:
@@ -185,17 +196,12 @@ class Device:
         self.words[id] = word
         return word
 
-    async def store_setting(
-        self, id: int, mask: int, bits: int, show: Callable[[int], str]
-    ) -> tuple[int, bool]:
+    async def store_setting(self, id: int, mask: int, bits: int, show: Callable[[int], str]) -> Stored:
         """Store the bits of ``bits`` under ``mask`` in a setting, the others as they are.
 
         Reads the word first: nothing is sent when it already holds the value. Afterwards the word is read
         back. An acknowledgement that stays out is not proof of failure: what is read back decides, and only
         when the old word is still there is the write sent once more, so that nothing is stored twice.
-
-        Returns:
-            The word the device has now, and whether it asks for a reset.
 
         Raises:
             Refused, AccessLevelRequired, NoReply, Disconnected: as the contract says; the message has what
@@ -206,12 +212,12 @@ class Device:
             before = await self._fetch(id, "nothing was written")
             word = before & ~mask | bits & mask
             if word == before:
-                return before, False
+                return Stored(before, sent=False, reset_needed=False)
             for _ in range(2):
                 written = await self._write_once(id, word)
                 after = await self._fetch(id, "whether it was stored is not known")
                 if after & mask == word & mask:
-                    return after, written is not None and written.reset_needed
+                    return Stored(after, sent=True, reset_needed=bool(written and written.reset_needed))
                 if written is not None or after != before:
                     raise Refused(f"the device now has {show(after)} instead of {show(word)}")
             raise NoReply(f"the device did not acknowledge the write and still has {show(before)}")

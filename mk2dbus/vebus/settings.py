@@ -227,16 +227,24 @@ class SettingWord:
 
     async def _store(self, device: Device, view: View, mask: int, bits: int) -> None:
         show = partial(_text, view)
-        before = device.words.get(self.id)
-        word, reset_needed = await device.store_setting(self.id, mask, bits, show)
-        # What is stored is in effect as well, whatever was in RAM.
-        self._ram_mask = 0
-        if word != before:
-            log.info("%s: %s is %s now", device, view.leaf.path, show(word))
+        kept, kept_bits = self._ram_mask & ~mask, self._ram_word
+        stored = await device.store_setting(self.id, mask, bits, show)
+        if not stored.sent:
+            return
+        log.info("%s: %s is %s now", device, view.leaf.path, show(stored.word))
         scale = await device.setting_scale(self.id)
-        if reset_needed or (scale is not None and scale.info.access & _RESET_NEEDED and word != before):
+        if stored.reset_needed or (scale is not None and scale.info.access & _RESET_NEEDED):
             log.warning("%s: %s takes effect after a reset", device, view.leaf.path)
             self._reset_needed()
+        # The whole stored word is in effect now: other flags that were set in RAM only go there again.
+        self._ram_mask = 0
+        if kept:
+            try:
+                self._ram_word = await device.write_setting_ram(self.id, kept, kept_bits, 0, 0)
+            except WriteFailed as error:
+                log.warning("%s: what was in RAM only beside %s is lost: %s", device, view.leaf.path, error)
+            else:
+                self._ram_mask = kept
 
     async def _write_ram(self, device: Device, view: View, mask: int, bits: int) -> None:
         written = self._ram_mask

@@ -146,10 +146,17 @@ async def test_ram_only_takes_effect_and_is_not_stored() -> None:
         assert run.value(f"{RAM_ONLY}/DisableCharger") == 1
         assert run.value(f"{RAM_ONLY}/Is60Hz") is None
         assert run.value(f"{SETTINGS}/DisableCharger") == 0
-        # What is stored is in effect from then on.
+        # A stored flag is in effect from then on; the one beside it in RAM stays as it was asked for.
         await run.write(f"{SETTINGS}/WeakAcInput", 1)
-        assert run.value(f"{RAM_ONLY}/DisableCharger") is None
         assert word.stored == before[0][0] | 1 << 14
+        assert word.ram == word.stored | 1 << 6
+        assert run.value(f"{RAM_ONLY}/DisableCharger") == 1
+        assert run.value(f"{RAM_ONLY}/WeakAcInput") is None
+        # Nor does a write that changes nothing make it forgotten.
+        await run.write(f"{SETTINGS}/WeakAcInput", 1)
+        await run.write(f"{RAM_ONLY}/DisableAes", 0)
+        assert word.ram == (word.stored | 1 << 6) & ~(1 << 8)
+        assert word.writes == before[0][1] + 1
 
 
 @simulated
