@@ -225,11 +225,6 @@ class Client:
             f"type='signal',sender='{names.DAEMON}',member='NameOwnerChanged',arg0='{self.service}'"
         )
 
-    async def is_there(self) -> bool:
-        """Whether the service is on the bus."""
-        (owned,) = await self._connection.call_daemon("NameHasOwner", "s", [self.service])
-        return bool(owned)
-
     def _hear(self, signal: Message) -> None:
         if signal.member == names.ITEMS_CHANGED and self._on_items is not None:
             (items,) = decode(signal)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 from mk2dbus.pauses import doubling
 
 from .access import Access
 from .announcer import Announcer, Changes
-from .connection import CALL_TIMEOUT_S, Connection
+from .connection import Connection
 from .errors import BusError, ConnectionLost
 from .interfaces import Interface
 from .names import BUS_ITEM, DAEMON, ITEMS_CHANGED
@@ -56,7 +55,7 @@ class BusService:
         self._server.extend(path, interface)
 
     async def connect(self) -> None:
-        """Connect, so that :meth:`call` works before there is a name. Nothing to do when connected.
+        """Connect, before there is a name. Nothing to do when connected.
 
         Raises:
             BusUnreachable: no bus at the address, or it does not let us in.
@@ -119,30 +118,6 @@ class BusService:
             finally:
                 self._owned = False
                 connection.close()
-
-    async def call(
-        self,
-        destination: str,
-        path: str,
-        interface: str,
-        member: str,
-        signature: str = "",
-        body: Sequence[object] = (),
-        *,
-        timeout_s: float = CALL_TIMEOUT_S,
-    ) -> list[Any]:
-        """Call a method of another service on the same bus.
-
-        Raises:
-            CallFailed: the other side answered with an error.
-            CallTimedOut: no answer in ``timeout_s``.
-            ConnectionLost: not connected, or not any more.
-        """
-        if self._connection is None:
-            raise ConnectionLost("not connected to the bus")
-        return await self._connection.call(
-            destination, path, interface, member, signature, body, timeout_s=timeout_s
-        )
 
     async def _take_name(self) -> None:
         if self._connection is None:

@@ -50,11 +50,6 @@ class Panel:
         self._lock = asyncio.Lock()
         self._last_sent = -REPEAT_S
 
-    @property
-    def in_control(self) -> bool:
-        """Whether panel frames are sent."""
-        return self._command is not None
-
     async def run(self) -> None:
         """Repeat the panel frame while in control. Runs as long as the session."""
         loop = asyncio.get_running_loop()
