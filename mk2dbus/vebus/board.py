@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Generic, Protocol, TypeVar
 
@@ -61,41 +62,77 @@ class Remembered(Generic[T]):
         return self._value
 
 
+class _Group:
+    """Values that one poll brings. The timer is set again only when it ran out: polls come often."""
+
+    __slots__ = ("deadline", "paths", "timer")
+
+    def __init__(self) -> None:
+        self.paths: set[str] = set()
+        self.deadline = math.inf
+        self.timer: asyncio.TimerHandle | None = None
+
+    def cancel(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+
+
 class Freshness:
     """Puts measured values on a board and withdraws them when nothing new comes.
 
     Values are grouped by the poll that brings them; each poll renews its group.
     """
 
-    def __init__(self, board: Board, stale_after_s: float = STALE_AFTER_S) -> None:
+    def __init__(self, board: Board) -> None:
         self._board = board
-        self._stale_after_s = stale_after_s
-        self._groups: dict[str, tuple[set[str], asyncio.TimerHandle]] = {}
+        self._groups: dict[str, _Group] = {}
 
-    def publish(self, group: str, values: Mapping[str, Value]) -> None:
-        """Show the values a poll brought; what it brought before and not now is not known any more."""
-        before: set[str] = set()
-        if group in self._groups:
-            before, timer = self._groups[group]
-            timer.cancel()
+    def publish(
+        self, group: str, values: Mapping[str, Value], stale_after_s: float | None = STALE_AFTER_S
+    ) -> None:
+        """Show the values a poll brought; what it brought before and not now is not known any more.
+
+        With ``stale_after_s`` of ``None`` they stay until they are withdrawn.
+        """
+        known = self._groups.get(group)
+        if known is None:
+            known = self._groups[group] = _Group()
+        shown = {path: value for path, value in values.items() if path in self._board}
+        if known.paths != shown.keys():
+            shown |= dict.fromkeys(self._present(known.paths - shown.keys()))
+            known.paths = set(values)
+        if stale_after_s is None:
+            known.deadline = math.inf
+        else:
+            loop = asyncio.get_running_loop()
+            known.deadline = loop.time() + stale_after_s
+            if known.timer is None:
+                known.timer = loop.call_at(known.deadline, self._check, group)
+        self._board.update(shown)
+
+    def _check(self, group: str) -> None:
+        """A timer ran out: the values are too old, or were renewed meanwhile and get another one."""
+        known = self._groups[group]
+        known.timer = None
         loop = asyncio.get_running_loop()
-        expiry = loop.call_later(self._stale_after_s, self.withdraw, group)
-        self._groups[group] = set(values), expiry
-        shown = dict.fromkeys(before) | dict(values)
-        self._board.update({path: value for path, value in shown.items() if path in self._board})
+        if loop.time() >= known.deadline:
+            self.withdraw(group)
+        elif known.deadline < math.inf:
+            known.timer = loop.call_at(known.deadline, self._check, group)
 
     def withdraw(self, group: str) -> None:
-        """Make the values of a group invalid."""
-        paths, timer = self._groups.pop(group)
-        timer.cancel()
-        self._board.update(dict.fromkeys(self._present(paths)))
+        """Make the values of a group invalid; nothing where there are none."""
+        known = self._groups.pop(group, None)
+        if known is not None:
+            known.cancel()
+            self._board.update(dict.fromkeys(self._present(known.paths)))
 
     def withdraw_all(self) -> None:
         """Make all values invalid, in one batch."""
         paths: set[str] = set()
-        for group, timer in self._groups.values():
-            timer.cancel()
-            paths |= group
+        for known in self._groups.values():
+            known.cancel()
+            paths |= known.paths
         self._groups.clear()
         self._board.update(dict.fromkeys(self._present(paths)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mk2dbus.items import AccessLevelRequired, Disconnected, NoReply, ReadOnly, Refused, WriteFailed
 from mk2dbus.mk2 import errors, winmon
@@ -16,6 +16,9 @@ from mk2dbus.mk2.request import R, Winmon
 from mk2dbus.vebus.infocache import Infos
 from mk2dbus.vebus.readings import InfoScales
 from mk2dbus.vebus.scaling import RAW_MAX, RamScale, SettingScale, ram_scale
+
+if TYPE_CHECKING:
+    from mk2dbus.vebus.assistants import Assistant
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,10 @@ class Device:
         serial: ``None`` where the firmware does not tell.
         alone: no other device is on the bus.
         words: settings as last read, raw; one that was written and not read back since is not in it.
+        assistants: in order; ``None`` while the list was not read.
+        unique: number of this very device, as far as told.
+        read: whether all there is to know of it was asked.
+        last_answer: loop time.
     """
 
     def __init__(self, link: Link, address: int) -> None:
@@ -53,6 +60,10 @@ class Device:
         self.serial: str | None = None
         self.words: dict[int, int] = {}
         self.alone = False
+        self.assistants: tuple[Assistant, ...] | None = None
+        self.unique: int | None = None
+        self.read = False
+        self.last_answer = asyncio.get_running_loop().time()
         self._link = link
         self._ram_scales: dict[int, RamScale | None] = {}
         self._setting_scales: dict[int, SettingScale | None] = {}
@@ -79,7 +90,13 @@ class Device:
 
     async def request(self, command: Winmon[R], priority: Priority = Priority.TELEMETRY) -> R:
         """One exchange with this device; see :meth:`Link.request`."""
-        return await self._link.request(command, self.address, priority)
+        try:
+            answer = await self._link.request(command, self.address, priority)
+        except errors.Rejected:
+            self.last_answer = asyncio.get_running_loop().time()
+            raise
+        self.last_answer = asyncio.get_running_loop().time()
+        return answer
 
     # --- identity --------------------------------------------------------------------------------------
 

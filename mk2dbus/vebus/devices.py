@@ -86,3 +86,12 @@ class DeviceItems:
         self._board.update({path: None for path in values if path in self._board})
         self.settings.detach()
         self.ram.detach()
+
+    def remove(self) -> None:
+        """Take all objects off the board: no device has this number any more."""
+        self.detach()
+        self.settings.clear()
+        self.ram.clear()
+        for leaf in self._leaves:
+            if leaf.path in self._board:
+                self._board.remove(leaf.path)

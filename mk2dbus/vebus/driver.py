@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from typing import Protocol
 
@@ -12,10 +12,12 @@ from mk2dbus.items import Disconnected, Leaf, WriteFailed
 from mk2dbus.mk2 import errors
 from mk2dbus.mk2.link import Port
 from mk2dbus.pauses import doubling
+from mk2dbus.vebus import panel, system
 from mk2dbus.vebus.board import Board, Write
+from mk2dbus.vebus.commands import Command, Written
 from mk2dbus.vebus.devices import SYSTEM_SETTINGS, DeviceItems
 from mk2dbus.vebus.infocache import InfoCache
-from mk2dbus.vebus.panel import Panel
+from mk2dbus.vebus.options import DEFAULTS, Options
 from mk2dbus.vebus.paths import system_leaves
 from mk2dbus.vebus.raw import RawAccess
 from mk2dbus.vebus.session import Session
@@ -27,6 +29,10 @@ FIRST_PAUSE_S, LAST_PAUSE_S = 1.0, 30.0
 
 OWN_SOURCE = "service"
 """Leaves whose source begins with this belong to the service, not to the inverter."""
+
+
+COMMANDS: Mapping[str, Command] = {**system.COMMANDS, **panel.COMMANDS}
+"""How the items of the system are written, by path; those of the devices write themselves."""
 
 
 class OwnedPort(Port, Protocol):
@@ -47,28 +53,23 @@ class Driver:
         cache: where infos of devices are kept.
     """
 
-    def __init__(self, board: Board, open_port: OpenPort, cache: InfoCache) -> None:
+    def __init__(
+        self, board: Board, open_port: OpenPort, cache: InfoCache, options: Options = DEFAULTS
+    ) -> None:
         self._board = board
         self._open_port = open_port
         self._cache = cache
+        self._options = options
         self._items: list[DeviceItems] = []
-        self.raw = RawAccess(self._items)
+        self.raw = RawAccess(self._items, COMMANDS)
         self._session: Session | None = None
         self._own = {leaf.path for leaf in system_leaves() if leaf.source.startswith(OWN_SOURCE)}
 
     def place(self) -> None:
         """Put the leaves of the system on the board, not yet known; those of the service excepted."""
         writers: dict[str, Write] = {
-            "/Mode": self._panel_writer("/Mode", lambda panel, value: panel.set_mode(value)),
+            path: partial(self._command, path, command) for path, command in COMMANDS.items()
         }
-        for path, input in (
-            ("/Ac/ActiveIn/CurrentLimit", None),
-            ("/Ac/In/1/CurrentLimit", 1),
-            ("/Ac/In/2/CurrentLimit", 2),
-        ):
-            writers[path] = self._panel_writer(path, partial(_set_limit, input))
-        writers["/SystemReset"] = partial(self._command_session, "/SystemReset", Session.reset_devices)
-        writers["/RedetectSystem"] = partial(self._command_session, "/RedetectSystem", _redetect)
         for name, path in SYSTEM_SETTINGS.items():
             writers[path] = partial(self._write_everywhere, name, path)
         for leaf in self.leaves():
@@ -82,7 +83,7 @@ class Driver:
     async def run(self, port: OwnedPort) -> None:
         """Serve an open port, and after its loss open it again, for ever."""
         while True:
-            self._session = Session(port, self._board, self._items, self._cache)
+            self._session = Session(port, self._board, self._items, self._cache, self._options)
             try:
                 await self._session.run()
             except errors.PortLost as error:
@@ -113,15 +114,14 @@ class Driver:
         """Without a port nothing is known, not even the adapter."""
         self._board.update({leaf.path: None for leaf in self.leaves()} | {"/Connected": 0})
 
-    async def _command_session(
-        self, path: str, command: Callable[[Session], Awaitable[None]], _: int | float | str
-    ) -> None:
-        if self._session is None or not self._session.connected:
+    async def _command(self, path: str, command: Command, value: Written) -> None:
+        found = self._session.system if self._session is not None else None
+        if found is None:
             raise Disconnected(f"{path} cannot be written: the inverter is not connected")
         try:
-            await command(self._session)
-        except errors.Mk2Error as error:
-            raise Disconnected(f"{path}: {error}") from error
+            await command.run(found, value)
+        except WriteFailed as error:
+            raise type(error)(f"{path}: {error}") from error
 
     async def _write_everywhere(self, name: str, path: str, value: int | float | str) -> None:
         """Store a setting in all devices; the first that refuses ends it."""
@@ -130,25 +130,3 @@ class Driver:
             raise Disconnected(f"{path} cannot be written: the inverter is not connected")
         for items in present:
             await items.settings.write(name, value)
-
-    def _panel_writer(
-        self, path: str, command: Callable[[Panel, int | float | str], Awaitable[None]]
-    ) -> Write:
-        async def write(value: int | float | str) -> None:
-            panel = self._session.panel if self._session is not None else None
-            if panel is None:
-                raise Disconnected(f"{path} cannot be written: the inverter is not connected")
-            try:
-                await command(panel, value)
-            except WriteFailed as error:
-                raise type(error)(f"{path}: {error}") from error
-
-        return write
-
-
-async def _redetect(session: Session) -> None:
-    session.redetect()
-
-
-async def _set_limit(input: int | None, panel: Panel, value: int | float | str) -> None:
-    await panel.set_limit(value, input)

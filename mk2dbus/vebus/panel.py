@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
 
 from mk2dbus.items import Disconnected, NoReply, OutOfRange, ReadOnly, Refused
 from mk2dbus.mk2 import errors
@@ -16,7 +18,12 @@ from mk2dbus.mk2.adapter import GetAcInput, PanelFrame, SendPanel, SwitchPositio
 from mk2dbus.mk2.exchange import Priority
 from mk2dbus.mk2.info import AcInput
 from mk2dbus.mk2.link import Link
+from mk2dbus.vebus.commands import Command, Written
 from mk2dbus.vebus.device import write_failure
+from mk2dbus.vebus.part import Part
+
+if TYPE_CHECKING:
+    from mk2dbus.vebus.system import System
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +33,11 @@ WRITE_TIMEOUT_S = 4.5
 CONFIRM_INTERVAL_S = 0.2
 _LIMIT_STEPS_PER_A = 10
 
-Command = tuple[SwitchPosition, int]
+Position = tuple[SwitchPosition, int]
 """Mode, and limit in 0.1 A."""
 
 
-class Panel:
+class Panel(Part):
     """The panel that this service is when asked to.
 
     Args:
@@ -45,7 +52,7 @@ class Panel:
         self._link = link
         self._show = show
         self._accessory = accessory
-        self._command: Command | None = None
+        self._command: Position | None = None
         self._commanded = asyncio.Event()
         self._lock = asyncio.Lock()
         self._last_sent = -REPEAT_S
@@ -68,7 +75,7 @@ class Panel:
             self._take(None)
 
     async def set_mode(self, value: int | float | str) -> None:
-        """Command a mode and wait until the system shows it.
+        """Position a mode and wait until the system shows it.
 
         Raises:
             WriteFailed: not adjustable, no answer, or the system shows something else.
@@ -82,7 +89,7 @@ class Panel:
         )
 
     async def set_limit(self, value: int | float | str, input: int | None = None) -> None:
-        """Command the limit of the active input, in A, and wait until the system shows it.
+        """Position the limit of the active input, in A, and wait until the system shows it.
 
         ``input`` (1 or 2), when given, must be the active one.
 
@@ -91,7 +98,7 @@ class Panel:
         """
         limit = round(float(value) * _LIMIT_STEPS_PER_A)
 
-        def command(now: AcInput) -> Command:
+        def command(now: AcInput) -> Position:
             if input not in (None, now.active_input + 1):
                 raise ReadOnly(f"AC input {input} is not the active one, its limit cannot be set by a panel")
             if not now.overrulable:
@@ -114,7 +121,7 @@ class Panel:
     async def _set(
         self,
         what: str,
-        command: Callable[[AcInput], Command],
+        command: Callable[[AcInput], Position],
         reached: Callable[[AcInput], bool],
         complaint: Callable[[AcInput], str],
     ) -> None:
@@ -139,7 +146,7 @@ class Panel:
     async def _confirm(
         self,
         deadline: float,
-        wanted: Command,
+        wanted: Position,
         reached: Callable[[AcInput], bool],
         complaint: Callable[[AcInput], str],
     ) -> None:
@@ -166,7 +173,7 @@ class Panel:
         self._show(now)
         return now
 
-    async def _send(self, command: Command) -> None:
+    async def _send(self, command: Position) -> None:
         """Send a panel frame. A missing acknowledgement is no failure: what the system shows decides."""
         self._last_sent = asyncio.get_running_loop().time()
         try:
@@ -176,9 +183,27 @@ class Panel:
         except errors.Mk2Error as error:
             raise Disconnected(f"the connection was lost: {error}") from error
 
-    def _take(self, command: Command | None) -> None:
+    def _take(self, command: Position | None) -> None:
         self._command = command
         if command is None:
             self._commanded.clear()
         else:
             self._commanded.set()
+
+
+async def _set_mode(system: System, value: Written) -> None:
+    await system.panel.set_mode(value)
+
+
+async def _set_limit(input: int | None, system: System, value: Written) -> None:
+    await system.panel.set_limit(value, input)
+
+
+_FRAMES = "panel frames (S), one at once and then one a second, with mode and current limit"
+
+COMMANDS: Mapping[str, Command] = {
+    "/Mode": Command(_set_mode, _FRAMES),
+    "/Ac/ActiveIn/CurrentLimit": Command(partial(_set_limit, None), _FRAMES),
+    "/Ac/In/1/CurrentLimit": Command(partial(_set_limit, 1), _FRAMES),
+    "/Ac/In/2/CurrentLimit": Command(partial(_set_limit, 2), _FRAMES),
+}

@@ -66,7 +66,7 @@ class PowerMeter:
     def __init__(self, link: Link, devices: Sequence[Device], show_ram: ShowRam) -> None:
         self._link = link
         self._show_ram = show_ram
-        self._devices = devices
+        self._devices = tuple(devices)
         self._empty = 0
         self._believable = all(map(reports_power, devices))
         snapshots = all(device.firmware_digits >= SNAPSHOT_FIRMWARE for device in devices)

@@ -14,7 +14,8 @@ from functools import partial
 from mk2dbus.items import Disconnected, InvalidValue, Kind, Leaf, OutOfRange, Value, WriteFailed
 from mk2dbus.mk2 import errors
 from mk2dbus.mk2.exchange import Priority
-from mk2dbus.mk2.winmon import RamInfo, ReadRam
+from mk2dbus.mk2.winmon import RamInfo
+from mk2dbus.vebus.assistants import FIRST_ID, read_assistants
 from mk2dbus.vebus.board import Board, Freshness
 from mk2dbus.vebus.device import Device
 from mk2dbus.vebus.paths import unit_decimals
@@ -25,11 +26,9 @@ from mk2dbus.vebus.tables import ram_variables
 
 log = logging.getLogger(__name__)
 
-FIRST_ASSISTANT_ID, LAST_ID = 128, 255
 AC_VOLTAGES = frozenset({MAINS_VOLTAGE, INVERTER_VOLTAGE})
 INTEREST_S = 30.0
 """How long a value is kept fresh after it was asked for."""
-REFRESH_S = 2.0
 PLAIN = RamScale(RamInfo(-0x7FFF, 0))
 """For a variable whose info the device does not tell: the word as a signed number."""
 
@@ -67,7 +66,7 @@ def ram_word(id: int, scale: RamScale, value: int | float | str, path: str) -> t
         mask = 1 << scale.info.scale - 1
         return (mask if value else 0), mask
     try:
-        return scale.raw(value, either_sign=id >= FIRST_ASSISTANT_ID), RAW_MAX
+        return scale.raw(value, either_sign=id >= FIRST_ID), RAW_MAX
     except (ValueError, OverflowError) as error:
         raise OutOfRange(f"{path}: {error}") from error
 
@@ -87,6 +86,7 @@ class DeviceRam:
         self._leaves: dict[int, Leaf] = {}
         self._freshness = Freshness(board)
         self._interest: dict[int, float] = {}
+        self._asked: dict[int, None] = {}
         self._wake = asyncio.Event()
         self._round: asyncio.Future[None] | None = None
 
@@ -100,6 +100,7 @@ class DeviceRam:
     def detach(self) -> None:
         """The device is gone."""
         self._interest.clear()
+        self._asked.clear()
         self._freshness.withdraw_all()
         self._end_round()
 
@@ -122,6 +123,8 @@ class DeviceRam:
             scale = device.known_ram_scale(id)
             if row.name and scale is not None:
                 self._place(id, scale)
+        if device.assistants is not None:
+            self._place_assistants(device)
 
     async def discover(self, device: Device) -> None:
         """Find which variables the device has, and how far the assistants' list reaches."""
@@ -140,21 +143,18 @@ class DeviceRam:
             log.info("%s: cannot read the list of assistants: %s", device, error)
 
     async def _discover_assistants(self, device: Device) -> None:
-        """Walk the list of assistants (§4.6): a header, its words, the next header; 0 ends it."""
-        at, found = FIRST_ASSISTANT_ID, []
-        while at <= LAST_ID:
-            try:
-                (header,) = await device.request(ReadRam((at,)), Priority.BACKGROUND)
-            except errors.NotSupported:
-                break
-            if header == 0:
-                break
-            found.append(header >> 4)
-            end = at + 1 + (header & 0x0F)
-            for id in range(at, min(end, LAST_ID + 1)):
-                self._place(id, await device.ram_scale(id, Priority.BACKGROUND) or PLAIN)
-            at = end
-        self._board.update({self._assistants_path: tuple(found)})
+        device.assistants = await read_assistants(device)
+        for assistant in device.assistants:
+            for id in (assistant.header, *assistant.words):
+                await device.ram_scale(id, Priority.BACKGROUND)
+        self._place_assistants(device)
+
+    def _place_assistants(self, device: Device) -> None:
+        found = device.assistants or ()
+        for assistant in found:
+            for id in (assistant.header, *assistant.words):
+                self._place(id, device.known_ram_scale(id) or PLAIN)
+        self._board.update({self._assistants_path: tuple(assistant.kind for assistant in found)})
 
     def _place(self, id: int, scale: RamScale) -> None:
         leaf = ram_leaf(self._folder, id, scale)
@@ -174,33 +174,36 @@ class DeviceRam:
         if self._source.device is None:
             return
         self._interest[id] = asyncio.get_running_loop().time() + INTEREST_S
+        self._asked[id] = None
         if self._round is None:
             self._round = asyncio.get_running_loop().create_future()
         self._wake.set()
         await asyncio.shield(self._round)
 
+    def interest(self) -> list[int]:
+        """Ids that somebody asked for lately: they are worth being kept fresh."""
+        now = asyncio.get_running_loop().time()
+        self._interest = {id: until for id, until in self._interest.items() if until > now}
+        return list(self._interest)
+
+    def lose_interest(self) -> None:
+        """What was asked for cannot be read together with the rest."""
+        self._interest.clear()
+
     async def run(self, device: Device) -> None:
-        """Read what is asked for. Runs as long as the device is there."""
-        loop = asyncio.get_running_loop()
+        """Read what is asked for, at once. Runs as long as the device is there."""
         while True:
+            await self._wake.wait()
             self._wake.clear()
-            now = loop.time()
-            self._interest = {id: until for id, until in self._interest.items() if until > now}
             asked, self._round = self._round, None
-            if self._interest:
-                priority = Priority.TELEMETRY if asked is None else Priority.CLIENT
-                try:
-                    self.show(await device.read_ram(self._interest, priority, plain=True))
-                except (errors.NoReply, errors.NotSupported) as error:
-                    log.info("%s: cannot read RAM variables: %s", device, error)
-                finally:
-                    if asked is not None and not asked.done():
-                        asked.set_result(None)
+            ids, self._asked = self._asked, {}
             try:
-                async with asyncio.timeout(REFRESH_S if self._interest else None):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+                self.show(await device.read_ram(ids, Priority.CLIENT, plain=True))
+            except (errors.NoReply, errors.NotSupported) as error:
+                log.info("%s: cannot read RAM variables: %s", device, error)
+            finally:
+                if asked is not None and not asked.done():
+                    asked.set_result(None)
 
     def _end_round(self) -> None:
         asked, self._round = self._round, None

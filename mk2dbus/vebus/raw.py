@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mk2dbus.items import Disconnected, InvalidValue, OutOfRange, Value
 from mk2dbus.mk2 import errors
 from mk2dbus.mk2.exchange import Priority
+from mk2dbus.vebus.assistants import LAST_ID
+from mk2dbus.vebus.commands import Command
 from mk2dbus.vebus.device import Device, command_frames, write_failure
 from mk2dbus.vebus.devices import DeviceItems
-from mk2dbus.vebus.ramvars import LAST_ID, PLAIN, ram_leaf, ram_value, ram_word
+from mk2dbus.vebus.ramvars import PLAIN, ram_leaf, ram_value, ram_word
 from mk2dbus.vebus.scaling import RAW_MAX
 
 log = logging.getLogger(__name__)
 
 
-_PANEL = "panel frames (S), one at once and then one a second, with mode and current limit"
-_ELSEWHERE = {
-    "/Mode": _PANEL,
-    "/Ac/ActiveIn/CurrentLimit": _PANEL,
-    "/Ac/In/1/CurrentLimit": _PANEL,
-    "/Ac/In/2/CurrentLimit": _PANEL,
-    "/SystemReset": "a reset of all devices (F 08)",
-    "/RedetectSystem": "the start-up of the session once more; nothing is written",
-}
-"""What a write of other items brings about."""
-
-
 class RawAccess:
-    """Reads and writes by number, and previews, on the devices that are there."""
+    """Reads and writes by number, and previews, on the devices that are there.
 
-    def __init__(self, items: Sequence[DeviceItems]) -> None:
+    Args:
+        items: objects of the devices, by number.
+        commands: how the items of the system are written.
+    """
+
+    def __init__(self, items: Sequence[DeviceItems], commands: Mapping[str, Command]) -> None:
         self._items = items
+        self._commands = commands
 
     async def read_ram(self, device: int, id: int) -> tuple[Value, int]:
         """A RAM variable now: its value, ``None`` where the device tells no scale, and the raw word.
@@ -84,7 +80,8 @@ class RawAccess:
             id = items.ram.find(path)
             if id is not None:
                 return self._preview_ram(items.device, id, path, value)
-        return _ELSEWHERE.get(path, "")
+        command = self._commands.get(path)
+        return "" if command is None else command.sends
 
     @staticmethod
     def _preview_ram(device: Device | None, id: int, path: str, value: int | float | str) -> str:

@@ -89,9 +89,14 @@ def _sensor_alarms(status: LedStatus, error: int | None) -> Values:
     }
 
 
+def is_charging(state: DeviceState) -> bool:
+    """Whether the main state is *charge*: only then there is a charge state."""
+    return state.main == _MAIN_CHARGE
+
+
 def state_values(state: DeviceState, error: int | None) -> Values:
     """State of the system out of main and sub state (§4.4) and VE.Bus error."""
-    charging = state.main == _MAIN_CHARGE
+    charging = is_charging(state)
     if error:
         shown = _STATE_FAULT
     elif charging:

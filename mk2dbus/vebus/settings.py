@@ -8,6 +8,7 @@ the bus, invalid, while the device is gone.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -19,6 +20,8 @@ from mk2dbus.mk2.exchange import Priority
 from mk2dbus.vebus.board import Board
 from mk2dbus.vebus.bounds import bounds_on
 from mk2dbus.vebus.device import Device, command_frames, write_failure
+from mk2dbus.vebus.readings import Values
+from mk2dbus.vebus.schedule import Lane, Poll
 from mk2dbus.vebus.tables import settings
 from mk2dbus.vebus.views import View, views
 
@@ -323,7 +326,7 @@ class DeviceSettings:
         """Put on the board at once what is remembered of this kind of device."""
         for id in settings():
             self._place(device, id)
-        self._progress(0)
+        self._progress(100 if device.read else 0)
 
     async def write(self, name: str, value: int | float | str) -> None:
         """Store a setting or flag by name; as :meth:`SettingWord.write`.
@@ -365,17 +368,22 @@ class DeviceSettings:
         if ids:
             log.warning("%s did not answer for settings %s", device, ", ".join(map(str, ids)))
 
-    async def refresh(self, device: Device) -> None:
-        """Read what was found again and again, slowly, and first what is not known."""
-        while True:
-            for word in list(self._words.values()):
-                await asyncio.sleep(REFRESH_PAUSE_S)
-                missing = next((word for word in self._words.values() if not word.known), None)
+    def refresh_poll(self, name: str, device: Device) -> Poll:
+        """Reads what was found again and again, slowly, and first what is not known."""
+        turn = itertools.count()
+
+        async def read() -> Values:
+            words = list(self._words.values())
+            missing = next((word for word in words if not word.known), None)
+            if words:
+                word = missing or words[next(turn) % len(words)]
                 try:
-                    await (missing or word).read(device)
-                except (errors.NoReply, errors.Rejected) as error:
+                    await word.read(device, Priority.TELEMETRY)
+                except errors.Rejected as error:
                     log.debug("%s: cannot read setting %d: %s", device, word.id, error)
-            await asyncio.sleep(REFRESH_PAUSE_S)
+            return {}
+
+        return Poll(name, Lane.WINMON, REFRESH_PAUSE_S, read, stale_after_s=None)
 
     async def _find(self, device: Device, id: int) -> None:
         """Find out about one setting and read it."""

@@ -1,77 +1,79 @@
-"""Polling: which request brings which values, how often, and in what order."""
+"""What is measured, and what brings it: the polls of a system, with their rates."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from typing import Protocol
 
-from mk2dbus.items import NO_LIMITS, Limits
+from mk2dbus.items import NO_LIMITS, Limits, Number
 from mk2dbus.mk2 import errors
 from mk2dbus.mk2.adapter import GetAc, GetAcInput, GetDc, GetLeds
 from mk2dbus.mk2.exchange import Priority
-from mk2dbus.mk2.info import AcInput
+from mk2dbus.mk2.info import AcInfo, AcInput
 from mk2dbus.mk2.link import Link
 from mk2dbus.mk2.winmon import GetState
 from mk2dbus.vebus import readings
-from mk2dbus.vebus.board import Board, Freshness, Remembered
+from mk2dbus.vebus.board import Board, Remembered
 from mk2dbus.vebus.device import Device
-from mk2dbus.vebus.power import PHASES, Method, PowerMeter, ShowRam, sums
+from mk2dbus.vebus.part import Part
+from mk2dbus.vebus.plausible import check_ac, check_input, check_state, check_values
+from mk2dbus.vebus.power import PHASES, Method, PowerMeter, sums
 from mk2dbus.vebus.readings import Values
+from mk2dbus.vebus.schedule import Implausible, Lane, Poll, Scheduler
 
 log = logging.getLogger(__name__)
 
-SILENCE_S = 4.0
-"""Without any answer for this long the system is gone."""
+FAST_S = 0.1
+"""How often power, current, voltage and state are wanted; at 2400 baud the line sets a limit before."""
+STATUS_S, INPUT_S, SLOW_S = 0.5, 1.0, 2.0
+"""LEDs, alarms and error; mode and current limit; what changes slowly."""
+RELAXED_INPUT_S = 3.0
 
-FAST_S, INPUT_S, SLOW_S, WATCH_S = 0.5, 1.0, 2.0, 10.0
-"""How often: power and state; mode and current limit; what changes slowly; whether all is as it was."""
-
-BUSY_S = 3.0
-"""While settings are read in the background, nothing comes more often; all stays well below 5 s old."""
-BUSY_WATCH_S = 25.0
-"""The same for the watch, which needs the line for itself. A hint at a reset brings it at once."""
-
-_WATCH = "watch"
-_RETRY_LIMIT_S = 30.0
-_REJECTED = 10
-"""Failures that a refusal counts for: what the system does not tell it is not asked often."""
 _CHARGE_CURRENT, _BATTERY_CAPACITY = 4, 64
 """Settings; a capacity of 0 switches the battery monitor off."""
 _LIMIT_STEPS_PER_A = 10
+_BELIEVED_AFTER = 3
+"""Times in a row that another number of phases than the addresses tell has to be said to be believed."""
+_AC_IDS = (
+    readings.MAINS_VOLTAGE,
+    readings.MAINS_CURRENT,
+    readings.INVERTER_VOLTAGE,
+    readings.INVERTER_CURRENT,
+    readings.INVERTER_PERIOD,
+    readings.MAINS_PERIOD,
+)
+_DC_IDS = (readings.BATTERY_VOLTAGE, readings.BATTERY_CURRENT, readings.INVERTER_PERIOD)
+_DIAGNOSTICS = (readings.BATTERY_VOLTAGE, readings.RIPPLE_VOLTAGE)
+_SYSTEM_IDS = (readings.CHARGE_STATE, readings.IGNORE_AC_INPUT)
 
 
-class SystemGone(Exception):
-    """Nothing answers any more, or something else answers; the session has to start again."""
+class RamItems(Protocol):
+    """The items of the RAM variables of the devices."""
+
+    def show(self, number: int, words: Mapping[int, int]) -> None:
+        """Show raw words of the device with a number, by id."""
+
+    def interest(self, number: int) -> Iterable[int]:
+        """Ids of the variables of a device that somebody asked for lately."""
+
+    def lose_interest(self, number: int) -> None:
+        """One of those cannot be read: do not ask for them again."""
 
 
-@dataclass(slots=True)
-class Poll:
-    """One entry of the plan.
-
-    Attributes:
-        name: group of the values it brings.
-        every_s: how often it is wanted.
-        read: one or more requests; the values they bring.
-    """
-
-    name: str
-    every_s: float
-    read: Callable[[], Awaitable[Values]]
-    due: float = 0.0
-    failures: int = 0
+def phases_of(addresses: Iterable[int]) -> int:
+    """How many phases devices at these addresses make: the phase is the address modulo 3 (§4.5)."""
+    return len({address % PHASES for address in addresses})
 
 
-class Telemetry:
-    """Measured values of the system, kept fresh as long as :meth:`run` runs.
+class Telemetry(Part):
+    """Measured values of the system.
 
     Args:
-        devices: in the order of their addresses; the first one is asked for the state of the system.
-        busy: whether background work wants the line.
-        show_ram: takes the words of RAM variables that were read, for the items of those variables.
-        watch: checks that adapter and devices are still the ones known; raises :exc:`SystemGone`.
+        devices: in the order of their addresses; the first one is asked for the state of the system. The
+            caller may change them, and says so with :meth:`devices_changed`.
+        fast_s: how often the fast ones are wanted.
     """
 
     def __init__(
@@ -79,96 +81,73 @@ class Telemetry:
         link: Link,
         board: Board,
         devices: Sequence[Device],
-        *,
-        busy: Callable[[], bool],
-        watch: Callable[[], Awaitable[None]],
-        show_ram: ShowRam,
+        scheduler: Scheduler,
+        ram: RamItems,
+        fast_s: float = FAST_S,
     ) -> None:
-        self.freshness = Freshness(board)
         self.accessory_present: bool | None = None
         """Whether a BMS or DMC is there; ``None``: not looked for yet."""
         self._link = link
         self._board = board
         self._devices = devices
-        self._busy = busy
-        self._watch = watch
-        self._show_ram = show_ram
+        self._scheduler = scheduler
+        self._ram = ram
+        self._fast_s = fast_s
         self._error: Remembered[int] = Remembered()
         self._connected: Remembered[bool] = Remembered()
+        self._charging: Remembered[bool] = Remembered()
         self._inverter_period: Remembered[int] = Remembered()
+        self._input: Remembered[AcInput] = Remembered()
         self._phases = 1
+        self._claimed_phases: tuple[int, int] = (0, 0)
         self._ac: dict[int, Remembered[Values]] = {phase: Remembered() for phase in range(1, PHASES + 1)}
         self._bounds: tuple[int, int, int] | None = None
-        self._power = PowerMeter(link, devices, show_ram)
-        self._plan = [
-            Poll("dc", FAST_S, self._read_dc),
-            Poll("ac1", FAST_S, partial(self._read_ac, 1)),
-            Poll("state", FAST_S, self._read_state),
-            Poll("power", FAST_S, self._power.read),
-            Poll("status", FAST_S, self._read_status),
-            Poll("input", INPUT_S, self._read_input),
-            Poll("slow", SLOW_S, self._read_slow),
-            Poll(_WATCH, WATCH_S, self._read_watch),
-        ]
+        self._power = PowerMeter(link, devices, ram.show)
+        self._diagnosed = 0
 
-    async def run(self) -> None:
-        """Poll until the system is gone.
+    def start(self) -> None:
+        """Put the polls into the plan, in the order in which they are first wanted."""
+        fast = self._fast_s
+        self._scheduler.add(
+            (
+                Poll("dc", Lane.INFO, fast, self._read_dc),
+                Poll("ac1", Lane.INFO, fast, partial(self._read_ac, 1)),
+                Poll("state", Lane.WINMON, fast, self._read_state),
+                Poll("power", Lane.WINMON, fast, self._read_power),
+                Poll("status", Lane.INFO, max(STATUS_S, fast), self._read_status),
+                Poll("input", Lane.INFO, max(INPUT_S, fast), self._read_input, RELAXED_INPUT_S),
+                Poll("slow", Lane.WINMON, max(SLOW_S, fast), self._read_slow, RELAXED_INPUT_S),
+            )
+        )
+        self.devices_changed()
 
-        Raises:
-            SystemGone: no answer to anything for a while.
-            PortLost, LinkClosed: the link is over.
-        """
-        loop = asyncio.get_running_loop()
-        for poll in self._plan:
-            # Everything once, in the order of the plan; "is all as it was" not before there was something.
-            poll.due = loop.time() + (BUSY_WATCH_S if poll.name == _WATCH else 0.0)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._watch_silence(), name="silence")
-            while True:
-                poll = min(self._plan, key=lambda poll: poll.due)
-                if (wait := poll.due - loop.time()) > 0:
-                    await asyncio.sleep(wait)
-                await self._run_poll(poll)
+    def devices_changed(self) -> None:
+        """Devices came or went."""
+        self._power = PowerMeter(self._link, self._devices, self._ram.show)
+        self._set_phases(phases_of(device.address for device in self._devices))
+        for number in range(1, max(self._diagnosed, len(self._devices))):
+            self._scheduler.remove(_diagnostics_name(number))
+        self._diagnosed = len(self._devices)
+        self._scheduler.add(
+            Poll(
+                _diagnostics_name(number),
+                Lane.WINMON,
+                max(SLOW_S, self._fast_s),
+                partial(self._read_diagnostics, number),
+                RELAXED_INPUT_S,
+            )
+            for number in range(1, len(self._devices))
+        )
 
-    async def _watch_silence(self) -> None:
-        """Notice in time that nothing is answered any more, whatever the polls wait for."""
-        loop = asyncio.get_running_loop()
-        answered = loop.time()
-        while (left := answered + SILENCE_S - loop.time()) > 0:
-            await asyncio.sleep(left)
-            answered = max(answered, self._link.last_answer or answered)
-        raise SystemGone(f"no answer for {SILENCE_S} s")
+    @property
+    def state_is_charge(self) -> bool | None:
+        """Whether the main state is *charge*; ``None`` when it is not known."""
+        return self._charging.get()
 
-    async def _run_poll(self, poll: Poll) -> None:
-        now = asyncio.get_running_loop().time
-        try:
-            values = await poll.read()
-        except errors.NoReply as error:
-            poll.failures += 1
-            log.debug("%s: %s", poll.name, error)
-        except errors.Rejected as error:
-            if poll.failures < _REJECTED:
-                log.info("the system does not tell %s values: %s", poll.name, error)
-            poll.failures = _REJECTED
-        else:
-            poll.failures = 0
-            self.freshness.publish(poll.name, values)
-        poll.due = self._next_due(poll, now())
-
-    def _next_due(self, poll: Poll, now: float) -> float:
-        if poll.failures:
-            # What alone does not answer must not take the line from the rest.
-            return now + min(poll.every_s * 2.0**poll.failures, _RETRY_LIMIT_S)
-        every = poll.every_s
-        if self._busy():
-            every = BUSY_WATCH_S if poll.name == _WATCH else max(every, BUSY_S)
-        return max(poll.due + every, now)
-
-    def check_soon(self) -> None:
-        """Something hints at a reset of the adapter: look whether all is as it was."""
-        for poll in self._plan:
-            if poll.name == _WATCH:
-                poll.due = asyncio.get_running_loop().time()
+    @property
+    def input(self) -> AcInput | None:
+        """The AC input configuration as last read, while it is fresh."""
+        return self._input.get()
 
     # --- what is read ----------------------------------------------------------------------------------
 
@@ -177,31 +156,25 @@ class Telemetry:
         return self._devices[0]
 
     async def _read_dc(self) -> Values:
-        ids = (readings.BATTERY_VOLTAGE, readings.BATTERY_CURRENT, readings.INVERTER_PERIOD)
-        scales = await self._first.info_scales(ids)
+        scales = await self._first.info_scales(_DC_IDS)
         info = await self._link.request(GetDc())
-        self._inverter_period.set(info.inverter_period)
         values = readings.dc_values(info, scales)
+        check_values(values)
+        self._inverter_period.set(info.inverter_period)
         if self._power.method is not Method.APPARENT:
             # Measured power is the better figure, and comes with its own poll.
             del values["/Dc/0/Power"]
         return values
 
     async def _read_ac(self, phase: int) -> Values:
-        ids = (
-            readings.MAINS_VOLTAGE,
-            readings.MAINS_CURRENT,
-            readings.INVERTER_VOLTAGE,
-            readings.INVERTER_CURRENT,
-            readings.INVERTER_PERIOD,
-            readings.MAINS_PERIOD,
-        )
-        scales = await self._first.info_scales(ids)
+        scales = await self._first.info_scales(_AC_IDS)
         info = await self._link.request(GetAc(phase))
+        check_ac(info)
         values = readings.ac_values(info, scales, self._inverter_period.get())
+        check_values(values)
         if info.phase_count is not None:
-            self._set_phases(info.phase_count)
-            values["/Ac/NumberOfPhases"] = info.phase_count
+            self._check_phases(info)
+            values["/Ac/NumberOfPhases"] = self._phases
         self._ac[phase].set(dict(values))
         if phase == self._phases:
             # The last one: now the sums are of one round.
@@ -212,22 +185,48 @@ class Telemetry:
             values |= sums(phases, known, self._power.method)
         return values
 
-    def _set_phases(self, count: int) -> None:
-        """The first phase tells how many there are: poll them all, on the bus there is room for three."""
-        count = min(count, PHASES)
+    def _check_phases(self, info: AcInfo) -> None:
+        """The first phase tells how many there are: as many as the addresses say, or it insists.
+
+        Raises:
+            Implausible: it is another number than before.
+        """
+        count = min(info.phase_count or 1, PHASES)
         if count == self._phases:
+            self._claimed_phases = (0, 0)
             return
+        claimed, times = self._claimed_phases
+        times = times + 1 if claimed == count else 1
+        self._claimed_phases = (count, times)
+        if times < _BELIEVED_AFTER:
+            raise Implausible(f"{count} phases instead of {self._phases}")
+        log.warning("the system says that it has %d phase(s) instead of %d", count, self._phases)
+        self._set_phases(count)
+
+    def _set_phases(self, count: int) -> None:
+        """Poll each phase; on the bus there is room for three."""
+        self._claimed_phases = (0, 0)
+        for phase in range(count + 1, self._phases + 1):
+            self._scheduler.remove(f"ac{phase}")
+        self._scheduler.add(
+            Poll(f"ac{phase}", Lane.INFO, self._fast_s, partial(self._read_ac, phase))
+            for phase in range(self._phases + 1, count + 1)
+        )
         self._phases = count
-        self._plan = [poll for poll in self._plan if not poll.name.startswith("ac") or poll.name == "ac1"]
-        now = asyncio.get_running_loop().time()
-        for phase in range(2, count + 1):
-            self._plan.append(Poll(f"ac{phase}", FAST_S, partial(self._read_ac, phase), due=now))
 
     async def _read_state(self) -> Values:
         state = await self._first.request(GetState())
+        check_state(state)
         values = readings.state_values(state, self._error.get())
         self._connected.set(bool(values["/Ac/ActiveIn/Connected"]))
+        self._charging.set(readings.is_charging(state))
         return values
+
+    async def _read_power(self) -> Values:
+        meter = self._power
+        values = await meter.read()
+        # Meanwhile devices may have come or gone, and have other numbers.
+        return values if meter is self._power else {}
 
     async def _read_status(self) -> Values:
         status = await self._link.request(GetLeds())
@@ -239,7 +238,13 @@ class Telemetry:
         return self.input_values(await self._link.request(GetAcInput()))
 
     def input_values(self, info: AcInput) -> Values:
-        """Values of an AC input configuration; sets the limits of the current limit along."""
+        """Values of an AC input configuration; sets the limits of the current limit along.
+
+        Raises:
+            Implausible: it cannot be true.
+        """
+        check_input(info)
+        self._input.set(info)
         bounds = info.active_input, info.minimum, info.maximum
         if bounds != self._bounds:
             self._bounds = bounds
@@ -255,28 +260,41 @@ class Telemetry:
 
     def show_input(self, info: AcInput) -> None:
         """Show an AC input configuration that somebody else read."""
-        self.freshness.publish("input", self.input_values(info))
+        self._scheduler.freshness.publish("input", self.input_values(info))
 
     async def _read_slow(self) -> Values:
-        device = self._first
-        ids = (
-            readings.CHARGE_STATE,
-            readings.IGNORE_AC_INPUT,
-            readings.BATTERY_VOLTAGE,
-            readings.RIPPLE_VOLTAGE,
-        )
-        words = await device.read_ram(ids)
-        self._show_ram(0, words)
-        value = {id: scale.value(word) for id, word in words.items() if (scale := await device.ram_scale(id))}
+        """RAM variables of the first device, and in the same request those that somebody asked for."""
+        value = await self._read_ram(0, (*_SYSTEM_IDS, *_DIAGNOSTICS))
         charge = value.get(readings.CHARGE_STATE) if await self._has_battery_monitor() else None
         return {
-            "/Soc": None if charge is None else 100 * charge,
+            "/Soc": None if charge is None or not 0 <= charge <= 1 else 100 * charge,
             "/Dc/0/MaxChargeCurrent": readings.total(
                 [await self._setting(device, _CHARGE_CURRENT) for device in self._devices]
             ),
             "/Ac/State/IgnoreAcIn1": value.get(readings.IGNORE_AC_INPUT),
-            "/Devices/0/Diagnostics/UBatTerminal": value.get(readings.BATTERY_VOLTAGE),
-            "/Devices/0/Diagnostics/UBatRipple": value.get(readings.RIPPLE_VOLTAGE),
+            **_diagnostics(0, value),
+        }
+
+    async def _read_diagnostics(self, number: int) -> Values:
+        return _diagnostics(number, await self._read_ram(number, _DIAGNOSTICS))
+
+    async def _read_ram(self, number: int, ids: Sequence[int]) -> Mapping[int, Number]:
+        """RAM variables of a device, scaled; those of interest are shown along."""
+        device = self._devices[number]
+        wanted = [id for id in ids if await device.ram_scale(id) is not None]
+        more = [id for id in self._ram.interest(number) if id not in wanted]
+        try:
+            words = await device.read_ram(wanted + more, plain=True)
+        except errors.Rejected:
+            if not more:
+                raise
+            self._ram.lose_interest(number)
+            words = await device.read_ram(wanted, plain=True)
+        self._ram.show(number, words)
+        return {
+            id: scale.value(word)
+            for id, word in words.items()
+            if (scale := device.known_ram_scale(id)) is not None
         }
 
     async def _has_battery_monitor(self) -> bool:
@@ -291,6 +309,14 @@ class Telemetry:
         word = device.words.get(id)
         return scale.value(await device.read_setting(id, Priority.TELEMETRY) if word is None else word)
 
-    async def _read_watch(self) -> Values:
-        await self._watch()
-        return {}
+
+def _diagnostics_name(number: int) -> str:
+    return f"diagnostics{number}"
+
+
+def _diagnostics(number: int, value: Mapping[int, Number]) -> Values:
+    folder = f"/Devices/{number}/Diagnostics"
+    return {
+        f"{folder}/UBatTerminal": value.get(readings.BATTERY_VOLTAGE),
+        f"{folder}/UBatRipple": value.get(readings.RIPPLE_VOLTAGE),
+    }

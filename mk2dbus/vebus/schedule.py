@@ -1,0 +1,250 @@
+"""The scheduler: which poll goes next, so that the line carries what is needed most.
+
+A :class:`Poll` declares what it brings, how often that is wanted and what it keeps when others want the
+line. The one whose time has come first goes first, so none starves, however many there are. Info frames and
+what devices are asked wait in lanes of their own, as an ``F`` and three winmon commands can be on the line
+at a time. What is on the line together, and that clients go first, is decided in :mod:`mk2dbus.mk2.link`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from mk2dbus.mk2 import errors
+from mk2dbus.mk2.link import Link
+from mk2dbus.vebus.board import STALE_AFTER_S, Freshness
+from mk2dbus.vebus.readings import Values
+
+log = logging.getLogger(__name__)
+
+SILENCE_S = 4.0
+"""Without any answer for this long the system is gone."""
+
+RELAXED_S = 2.0
+"""While settings are read in the background, nothing comes more often unless it says so; all stays well below
+5 s old."""
+
+_RETRY_LIMIT_S = 30.0
+_REJECTED = 10
+"""Failures that a refusal counts for: what the system does not tell it is not asked often."""
+
+
+class SystemGone(Exception):
+    """Nothing answers any more, or something else answers; the session has to start again."""
+
+
+class Implausible(Exception):
+    """A reply that cannot be true: damaged, or of another system. It is not shown."""
+
+
+class Lane(Enum):
+    """What waits for each other; the value is how many are under way at a time."""
+
+    INFO = "info frames"
+    WINMON = "winmon commands"
+    WATCH = "what nothing waits for"
+
+
+_WORKERS = {Lane.INFO: 2, Lane.WINMON: 3, Lane.WATCH: 1}
+"""An F and an L; a command in each slot."""
+
+
+@dataclass(slots=True, eq=False)
+class Poll:
+    """One entry of the plan.
+
+    Attributes:
+        name: of the poll, and of the group of values it brings.
+        lane: which kind of requests it makes.
+        every_s: how often it is wanted.
+        read: makes one or more requests; the values they bring.
+        relaxed_s: how often it still comes while background work wants the line; never below ``every_s``.
+        stale_after_s: age at which its values are withdrawn; ``None``: they stay.
+    """
+
+    name: str
+    lane: Lane
+    every_s: float
+    read: Callable[[], Awaitable[Values]]
+    relaxed_s: float = RELAXED_S
+    stale_after_s: float | None = STALE_AFTER_S
+    due: float = 0.0
+    failures: int = 0
+    running: bool = False
+    succeeded: float | None = None
+    """When it last brought something."""
+    period_s: float | None = None
+    """Time from the last success but one to the last."""
+
+
+class Scheduler:
+    """Runs polls, and shows what they bring, as long as :meth:`run` runs.
+
+    Args:
+        freshness: gets the values of each poll, and withdraws those that are not renewed.
+        busy: whether background work wants the line.
+        on_failure: told of each poll that was not answered.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        freshness: Freshness,
+        *,
+        busy: Callable[[], bool] = lambda: False,
+        on_failure: Callable[[Poll], None] = lambda _: None,
+    ) -> None:
+        self.freshness = freshness
+        self.implausible = 0
+        """Replies that could not be true, and were not shown."""
+        self._link = link
+        self._busy = busy
+        self._on_failure = on_failure
+        self._polls: list[Poll] = []
+        self._sleepers: dict[Lane, set[asyncio.Future[None]]] = {lane: set() for lane in Lane}
+
+    @property
+    def polls(self) -> tuple[Poll, ...]:
+        """The plan as it is now."""
+        return tuple(self._polls)
+
+    def add(self, polls: Iterable[Poll], *, after_s: float = 0.0) -> None:
+        """Put polls into the plan; each is due at once, or ``after_s`` from now."""
+        due = self._now() + after_s
+        for poll in polls:
+            poll.due = due
+            self._polls.append(poll)
+            self._wake(poll.lane)
+
+    def remove(self, name: str) -> None:
+        """Take a poll out of the plan, if it is there; what it brought is not known any more."""
+        for poll in [poll for poll in self._polls if poll.name == name]:
+            self._polls.remove(poll)
+            self.freshness.withdraw(name)
+
+    def hurry(self, name: str) -> None:
+        """Let a poll come as soon as possible."""
+        for poll in self._polls:
+            if poll.name == name:
+                poll.due = self._now()
+                self._wake(poll.lane)
+
+    def oldest_s(self) -> float | None:
+        """Age of the oldest measured value that is shown; ``None`` when there is none."""
+        now = self._now()
+        ages = [
+            now - poll.succeeded
+            for poll in self._polls
+            if poll.succeeded is not None
+            and poll.stale_after_s is not None
+            and now - poll.succeeded < poll.stale_after_s
+        ]
+        return max(ages, default=None)
+
+    def period_s(self, name: str) -> float | None:
+        """How long a poll's last round took; ``None`` where there was none."""
+        return next((poll.period_s for poll in self._polls if poll.name == name), None)
+
+    async def run(self) -> None:
+        """Poll until the system is gone.
+
+        Raises:
+            SystemGone: no answer to anything for a while.
+            PortLost, LinkClosed: the link is over.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch_silence(), name="silence")
+            for lane, workers in _WORKERS.items():
+                for _ in range(workers):
+                    tasks.create_task(self._work(lane), name=lane.value)
+
+    # --- workers ---------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+    async def _work(self, lane: Lane) -> None:
+        while True:
+            poll = min(
+                (poll for poll in self._polls if poll.lane is lane and not poll.running),
+                key=lambda poll: poll.due,
+                default=None,
+            )
+            if poll is None or poll.due > self._now():
+                await self._sleep(lane, None if poll is None else poll.due)
+                continue
+            poll.running = True
+            try:
+                await self._run_poll(poll)
+            finally:
+                poll.running = False
+                self._wake(lane)
+
+    async def _sleep(self, lane: Lane, until: float | None) -> None:
+        """Wait for a time, or for a change of the plan."""
+        loop = asyncio.get_running_loop()
+        sleeper: asyncio.Future[None] = loop.create_future()
+        timer = None if until is None else loop.call_at(until, _end, sleeper)
+        self._sleepers[lane].add(sleeper)
+        try:
+            await sleeper
+        finally:
+            self._sleepers[lane].discard(sleeper)
+            if timer is not None:
+                timer.cancel()
+
+    def _wake(self, lane: Lane) -> None:
+        for sleeper in self._sleepers[lane]:
+            _end(sleeper)
+
+    async def _run_poll(self, poll: Poll) -> None:
+        try:
+            values = await poll.read()
+        except errors.NoReply as error:
+            poll.failures += 1
+            log.debug("%s: %s", poll.name, error)
+            self._on_failure(poll)
+        except errors.Rejected as error:
+            if poll.failures < _REJECTED:
+                log.info("the system does not tell %s values: %s", poll.name, error)
+            poll.failures = _REJECTED
+        except Implausible as error:
+            self.implausible += 1
+            log.debug("%s: left out: %s", poll.name, error)
+        else:
+            if poll in self._polls:
+                self._show(poll, values)
+        poll.due = self._next_due(poll, self._now())
+
+    def _show(self, poll: Poll, values: Values) -> None:
+        now = self._now()
+        poll.period_s = None if poll.succeeded is None else now - poll.succeeded
+        poll.succeeded = now
+        poll.failures = 0
+        self.freshness.publish(poll.name, values, poll.stale_after_s)
+
+    def _next_due(self, poll: Poll, now: float) -> float:
+        if poll.failures:
+            # What alone does not answer must not take the line from the rest.
+            return now + min(max(poll.every_s, 0.5) * 2.0**poll.failures, _RETRY_LIMIT_S)
+        every = max(poll.every_s, poll.relaxed_s) if self._busy() else poll.every_s
+        return max(poll.due + every, now)
+
+    async def _watch_silence(self) -> None:
+        """Notice in time that nothing is answered any more, whatever the polls wait for."""
+        loop = asyncio.get_running_loop()
+        answered = loop.time()
+        while (left := answered + SILENCE_S - loop.time()) > 0:
+            await asyncio.sleep(left)
+            answered = max(answered, self._link.last_answer or answered)
+        raise SystemGone(f"no answer for {SILENCE_S} s")
+
+
+def _end(sleeper: asyncio.Future[None]) -> None:
+    if not sleeper.done():
+        sleeper.set_result(None)
