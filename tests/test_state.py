@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mk2dbus.files import write_atomically
+from mk2dbus.identity import Identity
 from mk2dbus.pauses import doubling
 from mk2dbus.state import SYSTEM_STATE_DIR, StateFile, StateUnwritable, default_state_dir
 
@@ -66,3 +67,26 @@ def test_where_the_state_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_pauses_grow_to_a_limit() -> None:
     assert list(islice(doubling(1, 30), 7)) == [1, 2, 4, 8, 16, 30, 30]
+
+
+def test_texts_change_all_at_once_and_are_written_only_then(tmp_path: Path) -> None:
+    state = StateFile(tmp_path, "a")
+    state.update({"CustomName": "x", "Owed": "yes"})
+    written = state.path.stat().st_mtime_ns, state.path.stat().st_ino
+    state.update({"CustomName": "x", "Other": None})
+    assert (state.path.stat().st_mtime_ns, state.path.stat().st_ino) == written
+    state.update({"CustomName": "y", "Owed": None})
+    again = StateFile(tmp_path, "a")
+    assert (again.get("CustomName", ""), again.get("Owed", "no")) == ("y", "no")
+
+
+def test_each_adapter_gets_an_instance_of_its_own(tmp_path: Path) -> None:
+    def instance(adapter: str, given: int | None = None) -> int:
+        return Identity("/folder", StateFile(tmp_path, adapter), given, lambda _: None).instance
+
+    assert [instance("ttyUSB0"), instance("ttyUSB1"), instance("ttyUSB2")] == [257, 258, 259]
+    # It stays; what was asked for does not count.
+    assert [instance("ttyUSB1"), instance("ttyUSB3", 300), instance("ttyUSB4")] == [258, 300, 260]
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "ttyUSB1.json").unlink()
+    assert instance("ttyUSB5") == 258

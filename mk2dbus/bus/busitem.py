@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 from mk2dbus.items import InvalidValue, Number, OutOfRange, ReadOnly, WriteFailed
 
 from .access import WriterBroken
 from .interfaces import Answer, Interface, Method, Signal, Target
-from .library import Variant, encode, variant
+from .library import encode
 from .names import BUS_ITEM, ITEMS_CHANGED
 from .tree import ROOT, Item
-from .values import ITEMS, all_items, limit_variant, plain, value_body, value_variant
+from .values import ITEMS, all_items, folder_texts, folder_values, limit_variant, plain, text_body, value_body
 from .wire import Body
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ async def _fetched_value(target: Target, item: Item) -> Body:
 
 
 def _get_text(target: Target, _: list[Any]) -> Answer:
-    return Body("s", encode("s", [target.leaf.text]))
+    return text_body(target.leaf)
 
 
 def _set_value(target: Target, arguments: list[Any]) -> Answer:
@@ -97,18 +97,17 @@ def _get_description(target: Target, arguments: list[Any]) -> Answer:
 
 
 def _folder_values(target: Target, _: list[Any]) -> Answer:
-    return _dictionary(target, lambda item: value_variant(item.leaf.kind, item.value))
+    return folder_values(_below(target))
 
 
 def _folder_texts(target: Target, _: list[Any]) -> Answer:
-    return _dictionary(target, lambda item: variant("s", item.text))
+    return folder_texts(_below(target))
 
 
-def _dictionary(target: Target, show: Callable[[Item], Variant]) -> Body:
-    """A variant with a dictionary: path relative to the folder → what ``show`` makes of the item."""
+def _below(target: Target) -> Iterator[tuple[str, Item]]:
+    """The items of a folder, by path relative to it."""
     cut = len(target.path) + (target.path != ROOT)
-    below = {item.leaf.path[cut:]: show(item) for item in target.tree.items_below(target.path)}
-    return Body("v", encode("v", [variant("a{sv}", below)]))
+    return ((item.leaf.path[cut:], item) for item in target.tree.items_below(target.path))
 
 
 def _get_items(target: Target, _: list[Any]) -> Answer:

@@ -11,7 +11,9 @@ import asyncio
 import logging
 import os
 import socket
+from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 from . import library, names
@@ -26,7 +28,7 @@ from .errors import (
     NameRefused,
     NameTaken,
 )
-from .wire import NOTHING, Body, Cutter, Message, MessageType, encode_header
+from .wire import NOTHING, Body, Cutter, Message, MessageType, encode_header, encode_reply
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ CONNECT_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 5.0
 
 _READ_SIZE = 1 << 16
+_PIECES_AT_ONCE = 64  # of what goes out in one system call; Linux allows 1024
+_SMALL = 1 << 12  # bytes of a body that are cheaper copied than sent as a piece of their own
 _MAX_AUTH_LINE = 4096
 
 # Answers of RequestName and flags to it, D-Bus specification, "Message Bus Messages".
@@ -62,7 +66,9 @@ class Connection:
         self._on_call = on_call
         self._on_signal = on_signal
         self._cutter = Cutter()
-        self._out = bytearray()
+        # Pieces of messages. An answer that is kept encoded is not copied, however many wait for it.
+        self._out: deque[bytes | memoryview] = deque()
+        self._backlog = 0
         self._serial = 0
         self._waiting: dict[int, asyncio.Future[Message]] = {}
         self._reading = False
@@ -108,7 +114,7 @@ class Connection:
     @property
     def backlog(self) -> int:
         """Bytes that wait to be sent."""
-        return len(self._out)
+        return self._backlog
 
     @property
     def stalled(self) -> bool:
@@ -198,13 +204,8 @@ class Connection:
     def reply(self, call: Message, body: Body = NOTHING) -> None:
         """Answer a call; nothing is sent when the caller wants no answer or the connection is gone."""
         if not call.no_reply:
-            message = Message(
-                MessageType.METHOD_RETURN,
-                reply_serial=call.serial,
-                destination=call.sender,
-                signature=body.signature,
-            )
-            self._send(message, body.data, self._next_serial())
+            signature, data = body
+            self._put(encode_reply(self._next_serial(), call.serial, call.sender, signature, len(data)), data)
 
     def reply_error(self, call: Message, name: str, text: str) -> None:
         """Answer a call with an error; as :meth:`reply` otherwise."""
@@ -222,7 +223,12 @@ class Connection:
     def signal(self, path: str, interface: str, member: str, body: Body) -> None:
         """Send a signal to whoever listens; nothing when the connection is gone."""
         message = Message(
-            MessageType.SIGNAL, path=path, interface=interface, member=member, signature=body.signature
+            MessageType.SIGNAL,
+            path=path,
+            interface=interface,
+            member=member,
+            signature=body.signature,
+            no_reply=True,
         )
         self._send(message, body.data, self._next_serial())
 
@@ -235,11 +241,18 @@ class Connection:
         return self._serial
 
     def _send(self, message: Message, data: bytes, serial: int) -> None:
+        message.serial = serial
+        self._put(encode_header(message, len(data)), data)
+
+    def _put(self, header: bytes, data: bytes) -> None:
         if self.lost.done():
             return
-        message.serial = serial
-        self._out += encode_header(message, len(data))
-        self._out += data
+        self._backlog += len(header) + len(data)
+        if len(data) <= _SMALL:
+            self._out.append(header + data)
+        else:
+            self._out.append(header)
+            self._out.append(data)
         if not self._flush_due and not self._writing:
             self._flush_due = True
             self._loop.call_soon(self._flush)
@@ -251,8 +264,7 @@ class Connection:
             return
         try:
             while self._out:
-                sent = self._sock.send(self._out)
-                del self._out[:sent]
+                self._sent(self._sock.sendmsg(islice(self._out, _PIECES_AT_ONCE)))
         except (BlockingIOError, InterruptedError):
             pass
         except OSError as error:
@@ -267,8 +279,18 @@ class Connection:
             self._loop.remove_writer(self._sock)
             if self.on_drained is not None:
                 self.on_drained()
-        if not self._reading and len(self._out) <= BACKLOG_BOUND // 2:
+        if not self._reading and self._backlog <= BACKLOG_BOUND // 2:
             self._read_on()
+
+    def _sent(self, count: int) -> None:
+        """Take from the queue what the socket took."""
+        self._backlog -= count
+        while count:
+            piece = self._out.popleft()
+            if len(piece) > count:
+                self._out.appendleft(memoryview(piece)[count:])
+                return
+            count -= len(piece)
 
     def _read_on(self) -> None:
         """Start reading, or go on with it: first what was cut already but not yet handled."""
@@ -306,11 +328,11 @@ class Connection:
                     log.warning("a message was left out: %s", message)
                 else:
                     self._handle(message)
-                if len(self._out) > BACKLOG_BOUND:
+                if self._backlog > BACKLOG_BOUND:
                     self._flush()
                 if self.lost.done():
                     return
-                if len(self._out) > BACKLOG_BOUND:
+                if self._backlog > BACKLOG_BOUND:
                     self._pause()
                     return
         except Malformed as error:
@@ -343,6 +365,7 @@ class Connection:
         self._loop.remove_writer(self._sock)
         self._sock.close()
         self._out.clear()
+        self._backlog = 0
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(_gone(reason))

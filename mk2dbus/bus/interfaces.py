@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from .access import Access
 from .errors import ErrorReply
@@ -16,8 +16,7 @@ Answer = Body | Coroutine[Any, Any, Body]
 """What a method returns: the answer, or something that will have it later."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """What a call is about: the object at ``path``, with ``item`` when it is a leaf."""
 
     tree: Tree

@@ -16,16 +16,23 @@ PEER = "org.freedesktop.DBus.Peer"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 INTROSPECTABLE = "org.freedesktop.DBus.Introspectable"
 
+SETTINGS = "com.victronenergy.settings"
+"""The settings service of Venus ("localsettings")."""
+SETTINGS_INTERFACE = "com.victronenergy.Settings"
+
 DAEMON = "org.freedesktop.DBus"
 """Name and interface of the bus daemon itself."""
 DAEMON_PATH = "/org/freedesktop/DBus"
 
 ITEMS_CHANGED = "ItemsChanged"
+PROPERTIES_CHANGED = "PropertiesChanged"
+"""Of BusItem, on the path of the item: how services of an older make tell changes."""
 
 FAILED = "org.freedesktop.DBus.Error.Failed"
 INVALID_ARGS = "org.freedesktop.DBus.Error.InvalidArgs"
 LIMITS_EXCEEDED = "org.freedesktop.DBus.Error.LimitsExceeded"
 PROPERTY_READ_ONLY = "org.freedesktop.DBus.Error.PropertyReadOnly"
+NO_REPLY = "org.freedesktop.DBus.Error.NoReply"
 UNKNOWN_INTERFACE = "org.freedesktop.DBus.Error.UnknownInterface"
 UNKNOWN_METHOD = "org.freedesktop.DBus.Error.UnknownMethod"
 UNKNOWN_OBJECT = "org.freedesktop.DBus.Error.UnknownObject"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, Protocol
 
 from mk2dbus.pauses import doubling
+from mk2dbus.pulse import Beat, no_beat
 
 from .access import Access
 from .announcer import Announcer, Changes
@@ -23,8 +24,32 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 2.0
 
+CONNECT_S = 10.0
+"""Connecting, and taking the name, takes less."""
+BEAT_S = 5.0
+"""How often it is said that all is well."""
+
 RELEASE_TIMEOUT_S = 0.5
 """The daemon takes the name back when the connection ends anyhow; this is only the polite way."""
+
+
+class Follower(Protocol):
+    """Uses the connection of the service for something of its own."""
+
+    async def connected(self, connection: Connection) -> None:
+        """There is a new connection, and no name on it yet; the name waits until this returns.
+
+        May raise BusError, which is as if the connection had failed.
+        """
+        ...
+
+    def hear(self, signal: Message) -> None:
+        """A signal came. It may be from anybody who knows our address."""
+        ...
+
+    async def close(self) -> None:
+        """The service stops; the connection is still there. Leaves no task."""
+        ...
 
 
 class BusService:
@@ -34,13 +59,17 @@ class BusService:
     :meth:`run` for as long as the service lives, and :meth:`close` in the end, whatever came before.
     """
 
-    def __init__(self, tree: Tree, bus: str = "system", access: Access | None = None) -> None:
+    def __init__(
+        self, tree: Tree, bus: str = "system", access: Access | None = None, beat: Beat = no_beat
+    ) -> None:
+        self._beat = beat
         self._tree = tree
         self._bus = bus
         self._access = access or Access()
         self._server = Server(tree, self._access)
         self._announcer: Announcer | None = None
         self._connection: Connection | None = None
+        self._followers: list[Follower] = []
         self._name = ""
         self._owned = False
         self._name_lost = asyncio.Event()
@@ -54,18 +83,28 @@ class BusService:
         """Give a folder one more interface; see :meth:`.server.Server.extend`."""
         self._server.extend(path, interface)
 
+    def follow(self, follower: Follower) -> None:
+        """Have somebody use every connection from the next on."""
+        self._followers.append(follower)
+
     async def connect(self) -> None:
         """Connect, before there is a name. Nothing to do when connected.
 
         Raises:
             BusUnreachable: no bus at the address, or it does not let us in.
+            ConnectionLost, CallTimedOut: the bus went away again meanwhile.
         """
         if self._connection is not None and not self._connection.lost.done():
             return
-        self._connection = await Connection.open(
-            self._bus, on_call=self._server.handle, on_signal=self._on_signal
-        )
-        self._connection.on_drained = self._wake
+        connection = await Connection.open(self._bus, on_call=self._server.handle, on_signal=self._on_signal)
+        try:
+            for follower in self._followers:
+                await follower.connected(connection)
+        except BaseException:
+            connection.close()
+            raise
+        connection.on_drained = self._wake
+        self._connection = connection
 
     async def start(self, name: str) -> None:
         """Put the name on the bus; connects first when that is still to do.
@@ -90,6 +129,7 @@ class BusService:
             if self.owns_name:
                 log.warning("%s is off the bus: %s", self._name, await self._loss())
             for pause in doubling(FIRST_PAUSE_S, LAST_PAUSE_S):
+                self._beat(pause + CONNECT_S)
                 await asyncio.sleep(pause)
                 try:
                     await self.connect()
@@ -107,6 +147,8 @@ class BusService:
             self._announcer.stop()
         await self._access.close()
         await self._server.close()
+        for follower in self._followers:
+            await follower.close()
         connection, self._connection = self._connection, None
         if connection is not None:
             try:
@@ -137,7 +179,9 @@ class BusService:
         taken = asyncio.create_task(self._name_lost.wait(), name="name lost")
         try:
             either: list[asyncio.Future[Any]] = [taken, connection.lost]
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            while not any(one.done() for one in either):
+                self._beat(BEAT_S)
+                await asyncio.wait(either, timeout=BEAT_S, return_when=asyncio.FIRST_COMPLETED)
         finally:
             taken.cancel()
         self._owned = False
@@ -147,6 +191,8 @@ class BusService:
         if signal.sender == DAEMON and signal.member == "NameLost" and signal.arguments() == [self._name]:
             self._owned = False
             self._name_lost.set()
+        for follower in self._followers:
+            follower.hear(signal)
 
     def _wake(self) -> None:
         if self._announcer is not None:

@@ -81,6 +81,8 @@ class Item:
         else:
             value, told = self.told
             changes = Change.NOTHING if _same(value, self.value) else Change.VALUE
+        if told is self.limits:
+            return changes
         if told.minimum != self.limits.minimum:
             changes |= Change.MINIMUM
         if told.maximum != self.limits.maximum:

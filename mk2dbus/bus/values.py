@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from mk2dbus.items import Kind, Number, Value
+from mk2dbus.items import NO_LIMITS, Kind, Number, Value
 
-from .library import Variant, encode, variant
+from . import encoding
+from .library import Variant, variant
 from .tree import Change, Item, Tree
 from .wire import Argument, Body
 
@@ -14,8 +15,6 @@ ITEMS = "a{sa{sv}}"
 """Type of the answer of GetItems and of the body of ItemsChanged: path → what is known of the item."""
 
 _NUMBERS = frozenset("ybnqiuxtd")
-_ELEMENTS = 8  # where the first element of an array of dictionary entries begins, in bytes
-_PAD = bytes(8)
 
 
 def value_variant(kind: Kind, value: Value) -> Variant:
@@ -35,30 +34,64 @@ def limit_variant(kind: Kind, limit: Number | None) -> Variant:
 def value_body(item: Item) -> Body:
     """The answer to GetValue; encoded once per value."""
     if item.body is None:
-        item.body = encode("v", [value_variant(item.leaf.kind, item.value)])
+        item.body = encoding.variant(item.leaf.kind, item.value)
     return Body("v", item.body)
+
+
+def text_body(item: Item) -> Body:
+    """The answer to GetText."""
+    return Body("s", encoding.string(item.text))
 
 
 def all_items(tree: Tree) -> Body:
     """The answer to GetItems; only what changed since the last time is encoded anew."""
     if tree.encoded is None:
-        entries = []
-        for item in tree.items():
-            if item.entry is None:
-                item.entry = _entry(item, _present(item))
-            entries.append(item.entry)
-        tree.encoded = _join(entries)
+        items = list(tree.items())
+        kept = [item.entry or _kept_entry(item) for item in items[:-1]]
+        tree.encoded = encoding.dictionary(kept, [_entry(item, _present(item)) for item in items[-1:]])
     return Body(ITEMS, tree.encoded)
 
 
-def changed_items(changes: Iterable[tuple[Item, Change]]) -> Body:
+def changed_items(changes: Sequence[tuple[Item, Change]]) -> Body:
     """The body of ItemsChanged. A limit that is gone is told as an invalid value."""
-    return Body(ITEMS, _join([_entry(item, change) for item, change in changes]))
+    # What is told of an item without limits is what GetItems says of it, too.
+    entries = [
+        item.entry or _kept_entry(item)
+        if change is Change.VALUE and item.limits is NO_LIMITS
+        else encoding.padded(_entry(item, change))
+        for item, change in changes[:-1]
+    ]
+    return Body(ITEMS, encoding.dictionary(entries, [_entry(item, change) for item, change in changes[-1:]]))
+
+
+def folder_values(items: Iterable[tuple[str, Item]]) -> Body:
+    """The answer to GetValue of a folder: a variant with name → value."""
+    return Body(
+        "v",
+        encoding.dictionary_variant(
+            [encoding.variant(item.leaf.kind, item.value, encoding.string(name)) for name, item in items]
+        ),
+    )
+
+
+def folder_texts(items: Iterable[tuple[str, Item]]) -> Body:
+    """The answer to GetText of a folder: a variant with name → text."""
+    return Body(
+        "v",
+        encoding.dictionary_variant(
+            [encoding.variant(Kind.TEXT, item.text, encoding.string(name)) for name, item in items]
+        ),
+    )
+
+
+_VALUE, _TEXT, _MINIMUM, _MAXIMUM, _DEFAULT = map(encoding.string, ("Value", "Text", "Min", "Max", "Default"))
 
 
 def _present(item: Item) -> Change:
     limits = item.limits
     present = Change.VALUE
+    if limits is NO_LIMITS:
+        return present
     if limits.minimum is not None:
         present |= Change.MINIMUM
     if limits.maximum is not None:
@@ -68,30 +101,28 @@ def _present(item: Item) -> Change:
     return present
 
 
+def _kept_entry(item: Item) -> bytes:
+    """All there is to tell of an item, padded, and kept until it changes."""
+    item.entry = encoding.padded(_entry(item, _present(item)))
+    return item.entry
+
+
 def _entry(item: Item, parts: Change) -> bytes:
-    """One dictionary entry as it stands in the encoded array: they all begin at a multiple of 8."""
+    """What is told of an item: a dictionary entry path → parts."""
     kind, limits = item.leaf.kind, item.limits
-    told: dict[str, Variant] = {}
+    told = []
     if Change.VALUE in parts:
-        told["Value"] = value_variant(kind, item.value)
-        told["Text"] = variant("s", item.text)
-    if Change.MINIMUM in parts:
-        told["Min"] = limit_variant(kind, limits.minimum)
-    if Change.MAXIMUM in parts:
-        told["Max"] = limit_variant(kind, limits.maximum)
-    if Change.DEFAULT in parts:
-        told["Default"] = limit_variant(kind, limits.default)
-    return encode(ITEMS, [{item.leaf.path: told}])[_ELEMENTS:]
-
-
-def _join(entries: list[bytes]) -> bytes:
-    """An array of entries that are encoded already."""
-    data = bytearray(_ELEMENTS)
-    for entry in entries:
-        data += _PAD[: -len(data) % 8]
-        data += entry
-    data[:4] = (len(data) - _ELEMENTS).to_bytes(4, "little")
-    return bytes(data)
+        told.append(encoding.variant(kind, item.value, _VALUE))
+        told.append(encoding.variant(Kind.TEXT, item.text, _TEXT))
+    # Flags are slow to test, and most items have no limits.
+    if parts is not Change.VALUE:
+        if Change.MINIMUM in parts:
+            told.append(encoding.variant(kind, limits.minimum, _MINIMUM))
+        if Change.MAXIMUM in parts:
+            told.append(encoding.variant(kind, limits.maximum, _MAXIMUM))
+        if Change.DEFAULT in parts:
+            told.append(encoding.variant(kind, limits.default, _DEFAULT))
+    return encoding.dictionary_entry(item.leaf.path, told)
 
 
 class _Unsuitable:

@@ -21,6 +21,9 @@ MAX_MESSAGE = 4 << 20
 """Longest message that is taken in, in bytes; the bus allows 32 MiB and more, nobody has that to tell us."""
 
 _PROTOCOL_VERSION = 1
+_BYTE_ORDERS = {ord("l"): LITTLE_ENDIAN, ord("B"): BIG_ENDIAN}
+_LENGTHS = {endian: struct.Struct(f"{endian}III") for endian in _BYTE_ORDERS.values()}
+_UINT32 = {endian: struct.Struct(f"{endian}I") for endian in _BYTE_ORDERS.values()}
 _FIXED = 16  # byte order, type, flags, version, length of the body, serial, length of the fields
 _PAD = bytes(8)
 _NO_REPLY_EXPECTED = 0x1
@@ -47,6 +50,23 @@ class Field(IntEnum):
     DESTINATION = 6
     SENDER = 7
     SIGNATURE = 8
+
+
+_TEXT_FIELDS: dict[int, int] = {
+    code: place
+    for place, code in enumerate(
+        (
+            Field.PATH,
+            Field.INTERFACE,
+            Field.MEMBER,
+            Field.ERROR_NAME,
+            Field.DESTINATION,
+            Field.SENDER,
+            Field.SIGNATURE,
+        )
+    )
+}
+_LONG_TEXTS, _SHORT_TEXT = (b"\1s\0", b"\1o\0"), b"\1g\0"  # types of variants as they stand in a header
 
 
 class Body(NamedTuple):
@@ -164,66 +184,90 @@ class Cutter:
         Raises:
             Malformed: the stream itself makes no sense; where the next message begins is not known.
         """
-        while len(self._buffer) >= _FIXED:
+        buffer = self._buffer
+        while len(buffer) >= _FIXED:
             endian, fields, body = self._lengths()
             whole = fields + body
             truncated = whole > MAX_MESSAGE
             if truncated and fields > MAX_MESSAGE:
                 raise Malformed(f"a header of {fields} bytes")
             wanted = fields if truncated else whole
-            if len(self._buffer) < wanted:
+            if len(buffer) < wanted:
                 return
-            data = bytes(self._buffer[:wanted])
+            header, content = bytes(buffer[:fields]), bytes(buffer[fields:wanted])
             if truncated:
-                self._skip = max(0, whole - len(self._buffer))
-            del self._buffer[:whole]
+                self._skip = max(0, whole - len(buffer))
+            del buffer[:whole]
             try:
-                message = decode_header(data[:fields], endian)
+                message = decode_header(header, endian)
             except Malformed as error:
                 yield error
                 continue
-            message.body = data[fields:]
+            message.body = content
             message.truncated = truncated
             yield message
 
     def _lengths(self) -> tuple[str, int, int]:
         """Byte order, length of the header with its padding, length of the body."""
-        endian = {ord("l"): LITTLE_ENDIAN, ord("B"): BIG_ENDIAN}.get(self._buffer[0])
-        if endian is None or self._buffer[3] != _PROTOCOL_VERSION:
-            raise Malformed(f"no message begins with {self._buffer[:4].hex(' ')}")
-        body, _serial, fields = struct.unpack_from(f"{endian}III", self._buffer, 4)
+        buffer = self._buffer
+        endian = _BYTE_ORDERS.get(buffer[0])
+        if endian is None or buffer[3] != _PROTOCOL_VERSION:
+            raise Malformed(f"no message begins with {buffer[:4].hex(' ')}")
+        body, _serial, fields = _LENGTHS[endian].unpack_from(buffer, 4)
         return endian, _FIXED + fields + -fields % 8, body
 
 
 def decode_header(data: bytes, endian: str) -> Message:
-    """Read a header; fields the specification does not know (yet) are passed over, as it demands."""
-    serial, fields = struct.unpack_from(f"{endian}II", data, 8)
-    message = Message(data[1], serial, no_reply=bool(data[2] & _NO_REPLY_EXPECTED), endian=endian)
-    reader = Reader(data, endian, _FIXED)
-    while reader.position < _FIXED + fields:
-        reader.align(8)
-        code = reader.simple("y")
-        value = reader.variant().value
-        match code, value:
-            case Field.PATH, str():
-                message.path = value
-            case Field.INTERFACE, str():
-                message.interface = value
-            case Field.MEMBER, str():
-                message.member = value
-            case Field.ERROR_NAME, str():
-                message.error_name = value
-            case Field.REPLY_SERIAL, int():
-                message.reply_serial = value
-            case Field.DESTINATION, str():
-                message.destination = value
-            case Field.SENDER, str():
-                message.sender = value
-            case Field.SIGNATURE, str():
-                message.signature = value
-            case _, None:
-                raise Malformed(f"header field {code} holds a container")
-    return message
+    """Read a header; fields the specification does not know (yet) are passed over, as it demands.
+
+    Everything that comes goes through here, so this reads the types of known fields without detours.
+    """
+    uint32 = _UINT32[endian].unpack_from
+    texts = [""] * len(_TEXT_FIELDS)
+    reply_serial = 0
+    position = _FIXED
+    try:
+        serial, fields = uint32(data, 8)[0], uint32(data, 12)[0]
+        while position < _FIXED + fields:
+            position += -position % 8
+            code, kind = data[position], data[position + 1 : position + 4]
+            if kind in _LONG_TEXTS:
+                start = position + 8
+                position = start + uint32(data, start - 4)[0]
+            elif kind == _SHORT_TEXT:
+                start = position + 5
+                position = start + data[start - 1]
+            else:
+                reader = Reader(data, endian, position + 1)
+                value = reader.variant().value
+                position = reader.position
+                if value is None:
+                    raise Malformed(f"header field {code} holds a container")
+                if code == Field.REPLY_SERIAL and isinstance(value, int):
+                    reply_serial = value
+                continue
+            if position >= len(data):
+                raise IndexError("text ends behind the header")
+            if code in _TEXT_FIELDS:
+                texts[_TEXT_FIELDS[code]] = data[start:position].decode()
+            position += 1
+    except (struct.error, IndexError, UnicodeDecodeError) as error:
+        raise Malformed(f"no header field at byte {position} of {len(data)}") from error
+    path, interface, member, error_name, destination, sender, signature = texts
+    return Message(
+        data[1],
+        serial,
+        path,
+        interface,
+        member,
+        error_name,
+        reply_serial,
+        destination,
+        sender,
+        signature,
+        bool(data[2] & _NO_REPLY_EXPECTED),
+        endian=endian,
+    )
 
 
 def encode_header(message: Message, body_length: int, endian: str = LITTLE_ENDIAN) -> bytes:
@@ -255,6 +299,27 @@ def encode_header(message: Message, body_length: int, endian: str = LITTLE_ENDIA
         len(fields),
     )
     return fixed + fields + _PAD[: -len(fields) % 8]
+
+
+def encode_reply(serial: int, reply_serial: int, destination: str, signature: str, body_length: int) -> bytes:
+    """The header of an answer in little endian: as :func:`encode_header` makes it, several times faster."""
+    length, tail = _reply_tail(destination, signature)
+    return _REPLY.pack(_REPLY_START, body_length, serial, length, _REPLY_SERIAL_START, reply_serial) + tail
+
+
+_REPLY = struct.Struct("<4sIII4sI")
+_REPLY_START = bytes((ord("l"), MessageType.METHOD_RETURN, 0, _PROTOCOL_VERSION))
+_REPLY_SERIAL_START = bytes((Field.REPLY_SERIAL, 1, ord("u"), 0))
+
+
+@lru_cache(maxsize=512)
+def _reply_tail(destination: str, signature: str) -> tuple[int, bytes]:
+    """Length of all fields of a reply, and what follows its first one."""
+    tail = b""
+    for code, token, text in ((Field.DESTINATION, "s", destination), (Field.SIGNATURE, "g", signature)):
+        if text:
+            tail += _PAD[: -len(tail) % 8] + _text_field(code, token, text, LITTLE_ENDIAN)
+    return 8 + len(tail), tail + _PAD[: -len(tail) % 8]
 
 
 @lru_cache(maxsize=512)

@@ -14,15 +14,22 @@ from mk2dbus import __version__
 _MODULES = {
     "run": "run",
     "simulate": "simulate",
+    "sim": "simctl",
     "list": "listing",
     "get": "listing",
     "set": "assign",
     "monitor": "monitor",
+    "paths": "paths",
     "backup": "backup",
     "diff": "backup",
     "restore": "restore",
     "read-ram": "ram",
     "write-ram": "ram",
+    "install": "install",
+    "uninstall": "install",
+    "doctor": "doctor",
+    "capture": "capture",
+    "replay": "capture",
 }
 """Where each command is. Only that module is imported: on a small machine imports are most of a start."""
 

@@ -1,4 +1,4 @@
-"""``mk2dbus monitor``: a live table on a terminal, else a line per change."""
+"""``mk2dbus monitor``: a live display on a terminal, else a line per change."""
 
 from __future__ import annotations
 
@@ -7,111 +7,58 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from mk2dbus.bus.client import Client
 from mk2dbus.bus.errors import BusError, ConnectionLost
+from mk2dbus.monitor.glyphs import ASCII, UNICODE
+from mk2dbus.monitor.scene import FIGURES, Page, Scene
 
 from .common import add_bus_arguments, command, connected
 
-REFRESH_S = 0.25
-"""Least time between two drawings of the table."""
+Changes = Mapping[str, Mapping[str, Any]]
+T = TypeVar("T")
 
-# What a person at the inverter wants to see, in groups; what the service does not have is left out.
-_GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
-    (
-        "Inverter/charger",
-        (
-            ("Product", "/ProductName"),
-            ("Serial number", "/Serial"),
-            ("Connected", "/Connected"),
-            ("State", "/State"),
-            ("Mode", "/Mode"),
-            ("Error", "/VebusError"),
-        ),
-    ),
-    (
-        "Battery",
-        (
-            ("Voltage", "/Dc/0/Voltage"),
-            ("Current", "/Dc/0/Current"),
-            ("Power", "/Dc/0/Power"),
-            ("Temperature", "/Dc/0/Temperature"),
-            ("State of charge", "/Soc"),
-        ),
-    ),
-    (
-        "AC input",
-        (
-            ("Active input", "/Ac/ActiveIn/ActiveInput"),
-            ("Current limit", "/Ac/ActiveIn/CurrentLimit"),
-            ("Power", "/Ac/ActiveIn/P"),
-            *((f"L{n} {what}", f"/Ac/ActiveIn/L{n}/{what}") for n in (1, 2, 3) for what in "VIPF"),
-        ),
-    ),
-    (
-        "AC output",
-        (
-            ("Power", "/Ac/Out/P"),
-            *((f"L{n} {what}", f"/Ac/Out/L{n}/{what}") for n in (1, 2, 3) for what in "VIPF"),
-        ),
-    ),
-    (
-        "Alarms",
-        tuple(
-            (name, f"/Alarms/{name}")
-            for name in (
-                "HighTemperature",
-                "LowBattery",
-                "Overload",
-                "Ripple",
-                "TemperatureSensor",
-                "VoltageSensor",
-                "VeBusError",
-            )
-        ),
-    ),
-    (
-        "LEDs",
-        tuple(
-            (name, f"/Leds/{name}")
-            for name in (
-                "Mains",
-                "Bulk",
-                "Absorption",
-                "Float",
-                "Inverter",
-                "Overload",
-                "LowBattery",
-                "Temperature",
-            )
-        ),
-    ),
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_LIBRARY = "prompt_toolkit"
+_NO_LIBRARY = (
+    f"mk2dbus: for the full display please install {_LIBRARY}: pip install '{_LIBRARY}>=3.0.36,<4', "
+    "or on Debian python3-prompt-toolkit"
 )
-# Of a phase or device that is not there only dashes could be shown.
-_ALWAYS = frozenset({"/State", "/Mode", "/Connected", "/Dc/0/Voltage", "/Dc/0/Current"})
-_UNKNOWN = "---"
+_COERCED = ("LC_CTYPE", "C.UTF-8")
+"""What Python makes of a C locale for its own use, PEP 538; it says nothing about the terminal."""
 
 
 class View(Protocol):
     """How values get to the person."""
 
-    def values(self, texts: Mapping[str, str]) -> None:
-        """These items have these texts now."""
+    async def start(self) -> None: ...
+
+    def items(self, changes: Changes) -> None:
+        """Path → key (Value, Text) → what it is now."""
 
     def there(self, there: bool) -> None:
         """The service came or went."""
 
-    def close(self) -> None: ...
+    async def close(self) -> None: ...
 
 
 class Lines:
-    """Plain lines ``path text``, for pipes and files."""
+    """A line ``path text`` per item and per change; only what is in ``folders``, if there are any."""
 
-    def values(self, texts: Mapping[str, str]) -> None:
-        for path, text in texts.items():
-            print(path, text)
+    def __init__(self, folders: Sequence[str] = ()) -> None:
+        self._folders = tuple(folders)
+
+    async def start(self) -> None:
+        """Nothing to prepare."""
+
+    def items(self, changes: Changes) -> None:
+        for path, parts in changes.items():
+            if "Text" in parts and (not self._folders or path.startswith(self._folders)):
+                print(path, parts["Text"])
         sys.stdout.flush()
 
     def there(self, there: bool) -> None:
@@ -121,156 +68,170 @@ class Lines:
             flush=True,
         )
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Nothing to put back."""
 
 
-class Table:
-    """The important values on the whole terminal; puts back what was on it before."""
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to show it. ``ascii`` None: as the locale is."""
 
-    def __init__(self, service: str, notes: Sequence[str] = ()) -> None:
-        self._service = service
-        self._notes = notes
-        self._texts: dict[str, str] = {}
-        self._there = True
-        self._loop = asyncio.get_running_loop()
-        self._due: asyncio.TimerHandle | None = None
-        # Screen of its own, no cursor.
-        sys.stdout.write("\x1b[?1049h\x1b[?25l")
-        self._loop.add_signal_handler(signal.SIGWINCH, self._draw)
+    notes: Sequence[str] = ()
+    line: bool = False
+    ascii: bool | None = None
 
-    def values(self, texts: Mapping[str, str]) -> None:
-        self._texts.update(texts)
-        if self._due is None:
-            self._due = self._loop.call_later(REFRESH_S, self._draw)
 
-    def there(self, there: bool) -> None:
-        self._there = there
-        if not there:
-            self._texts.clear()
-        self._draw()
+class Ending:
+    """Whether and why the monitor ends: what went wrong first, if anything did."""
 
-    def close(self) -> None:
-        self._loop.remove_signal_handler(signal.SIGWINCH)
-        if self._due is not None:
-            self._due.cancel()
-        sys.stdout.write("\x1b[?25h\x1b[?1049l")
-        sys.stdout.flush()
+    def __init__(self) -> None:
+        self.told = asyncio.Event()
+        self.error: BaseException | None = None
 
-    def _draw(self) -> None:
-        if self._due is not None:
-            self._due.cancel()
-            self._due = None
-        # Not shutil's, which believes COLUMNS and LINES after a resize.
-        size = os.get_terminal_size(sys.stdout.fileno())
-        columns, rows = size.columns or 80, size.lines or 24
-        lines = self.lines(columns)[:rows]
-        # Each line clears its own rest, so nothing flickers.
-        sys.stdout.write("\x1b[H" + "\n".join(f"{line}\x1b[K" for line in lines) + "\x1b[J")
-        sys.stdout.flush()
-
-    def lines(self, columns: int) -> list[str]:
-        """The table, no line wider than ``columns``: groups side by side where there is room."""
-        state = "Ctrl-C ends" if self._there else "gone; waiting for it (Ctrl-C ends)"
-        lines = [self._service[:columns], state[:columns], ""]
-        groups = [group for title, rows in _GROUPS if (group := self._group(title, rows))]
-        width = max((len(line) for group in groups for line in group), default=0) + 3
-        beside = max(1, columns // width) if groups else 1
-        for start in range(0, len(groups), beside):
-            row = groups[start : start + beside]
-            for index in range(max(map(len, row))):
-                cells = [(group[index] if index < len(group) else "").ljust(width) for group in row]
-                lines.append("".join(cells).rstrip()[:columns])
-            lines.append("")
-        for note in self._notes:
-            lines += [note[at : at + columns] for at in range(0, len(note), columns)]
-        return lines
-
-    def _group(self, title: str, rows: tuple[tuple[str, str], ...]) -> list[str]:
-        shown = [
-            (label, self._texts[path])
-            for label, path in rows
-            if path in self._texts and (path in _ALWAYS or self._texts[path] != _UNKNOWN)
-        ]
-        return [title, *(f"  {label:<18}{text:>12}" for label, text in shown)] if shown else []
+    def __call__(self, error: BaseException | None = None) -> None:
+        if self.error is None:
+            self.error = error
+        self.told.set()
 
 
 def add_parsers(subparsers: Any) -> None:
     """Add ``monitor``."""
     parser = subparsers.add_parser(
-        "monitor", help="watch values: a table on a terminal, else a line per change"
+        "monitor",
+        help="watch values: a display on a terminal, else a line per change",
+        description="Watch a VE.Bus system: state, power flow, LEDs, alarms and the last minutes, until q or "
+        "Ctrl-C. ? shows the keys. Into a pipe or file, and on a terminal that cannot do more (TERM=dumb), "
+        "a line per item and per change. NO_COLOR is respected.",
     )
     add_bus_arguments(parser)
+    parser.add_argument("--line", action="store_true", help="the figures of the line to the adapter")
     parser.add_argument(
-        "--note", action="append", default=[], metavar="TEXT", help="a line to show below the table"
+        "--ascii",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="draw with plain ASCII; default: where the locale has no UTF-8",
+    )
+    parser.add_argument(
+        "--note", action="append", default=[], metavar="TEXT", help="a line to show in the display"
     )
     parser.set_defaults(run=command(_monitor))
 
 
 async def _monitor(arguments: argparse.Namespace) -> int:
+    options = Options(arguments.note, arguments.line, arguments.ascii)
     async with connected(arguments) as client:
-        return await monitor(client, arguments.note)
+        return await monitor(client, options)
 
 
-async def monitor(client: Client, notes: Sequence[str] = ()) -> int:
-    """Show values until Ctrl-C or SIGTERM. Goes on by itself when the service comes back."""
-    view: View = Table(client.service, notes) if sys.stdout.isatty() else Lines()
+async def monitor(client: Client, options: Options) -> int:
+    """Show values until the person or a signal ends it. Goes on by itself when the service comes back.
+
+    Raises:
+        ConnectionLost: the bus is gone.
+        BrokenPipeError: nobody reads our output any more.
+    """
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    came = asyncio.Event()
+    end = Ending()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, end)
+    view = _view(client, options, end)
+    try:
+        await view.start()
+        await _watch(client, view, end)
+    finally:
+        await view.close()
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+    if end.error is not None:
+        raise end.error
+    return 0
 
-    def on_items(items: Mapping[str, Mapping[str, Any]]) -> None:
-        view.values({path: parts["Text"] for path, parts in items.items() if "Text" in parts})
+
+def _view(client: Client, options: Options, end: Ending) -> View:
+    """The display where there is a terminal that can do it, else lines."""
+    lines = Lines(FIGURES if options.line else ())
+    if not sys.stdout.isatty() or os.environ.get("TERM", "") in ("", "dumb", "unknown"):
+        return lines
+    try:
+        from mk2dbus.monitor.screen import Screen
+        from mk2dbus.monitor.terminal import Terminal
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != _LIBRARY:
+            raise
+        print(_NO_LIBRARY, file=sys.stderr, flush=True)
+        return lines
+    ascii_only = not _has_utf8() if options.ascii is None else options.ascii
+    scene = Scene(
+        client.service,
+        ASCII if ascii_only else UNICODE,
+        notes=options.notes,
+        page=Page.LINE if options.line else Page.OVERVIEW,
+    )
+    colour = not os.environ.get("NO_COLOR")
+    return Screen(scene, client, end, partial(Terminal, colour=colour))
+
+
+def _has_utf8() -> bool:
+    """Whether locale and stdout have UTF-8; the first variable that is set counts, as for setlocale."""
+    if (sys.stdout.encoding or "").casefold().replace("-", "") != "utf8":
+        return False
+    coerced = os.environ.get("LANG", "C") in ("", "C", "POSIX")
+    for name in ("LC_ALL", "LC_CTYPE", "LANG"):
+        value = os.environ.get(name, "")
+        if value and not (coerced and (name, value) == _COERCED):
+            return "utf8" in value.casefold().replace("-", "")
+    return False
+
+
+async def _watch(client: Client, view: View, end: Ending) -> None:
+    """Bring everything there is, then what changes; everything again each time the service comes back."""
+    came = asyncio.Event()
+    heard: dict[str, Mapping[str, Any]] = {}
+
+    def on_items(changes: Changes) -> None:
+        heard.update(changes)
+        view.items(changes)
 
     def on_owner(there: bool) -> None:
         view.there(there)
         if there:
             came.set()
 
-    failed: list[BaseException] = []
-
-    def guarded(handler: Any) -> Any:
-        """A reader of our output that is gone ends the monitor, not only the drawing of one change."""
-
-        def call(argument: Any) -> None:
-            try:
-                handler(argument)
-            except BrokenPipeError as error:
-                failed.append(error)
-                stop.set()
-
-        return call
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        await client.watch(guarded(on_items), guarded(on_owner))
-        came.set()
-        while not stop.is_set():
-            if came.is_set():
-                came.clear()
-                await _show_all(client, view)
-            await _first_of(stop, came, client.lost)
-            if client.lost.done():
-                raise ConnectionLost(f"the bus is gone: {client.lost.result()}")
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-        view.close()
-    if failed:
-        raise failed[0]
-    return 0
+    await client.watch(_guarded(on_items, end), _guarded(on_owner, end))
+    came.set()
+    while not end.told.is_set():
+        if came.is_set():
+            came.clear()
+            heard.clear()
+            items = await _everything(client)
+            # What was heard meanwhile is at least as new as the answer.
+            view.items({path: parts for path, parts in items.items() if path not in heard})
+        await _first_of(end.told, came, client.lost)
+        if client.lost.done():
+            raise ConnectionLost(f"the bus is gone: {client.lost.result()}")
 
 
-async def _show_all(client: Client, view: View) -> None:
-    """Everything the service has; nothing when it just went."""
+def _guarded(handler: Callable[[T], None], end: Ending) -> Callable[[T], None]:
+    """What a handler raises ends the monitor, and not only the message that it was about."""
+
+    def call(argument: T) -> None:
+        try:
+            handler(argument)
+        except Exception as error:
+            end(error)
+
+    return call
+
+
+async def _everything(client: Client) -> Changes:
+    """All that the service has; nothing when it just went."""
     try:
         items = await client.paths_and_values()
     except ConnectionLost:
         raise
     except BusError:
-        return
-    view.values({path: text for path, (_, text) in items.items()})
+        return {}
+    return {path: {"Value": value, "Text": text} for path, (value, text) in items.items()}
 
 
 async def _first_of(stop: asyncio.Event, came: asyncio.Event, lost: asyncio.Future[str]) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mk2dbus import logs
 from mk2dbus.bus.errors import BusError
+from mk2dbus.decode.errors import CannotRecord
+from mk2dbus.identity import DEFAULT_INSTANCE, MAX_INSTANCE
 from mk2dbus.mk2.errors import PortUnusable
+from mk2dbus.mk2.speed import SpeedChoice
 from mk2dbus.service import (
-    DEFAULT_DEVICE_INSTANCE,
     NAME_PREFIX,
     SIMULATOR_SUFFIX,
     Config,
@@ -23,6 +26,10 @@ from mk2dbus.service import (
     serve,
 )
 from mk2dbus.state import default_state_dir
+from mk2dbus.systemd import Notifier
+from mk2dbus.vebus.options import DEFAULTS, Options
+
+from .private import add_serial_numbers_argument
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -46,7 +53,32 @@ def add_parsers(subparsers: argparse._SubParsersAction[Any]) -> None:
         help="use the built-in simulator (mk2dbus simulate --list shows its profiles)",
     )
     parser.add_argument(
-        "--baudrate", type=int, choices=(2400,), default=2400, help="speed of the adapter (default: 2400)"
+        "--sim-control",
+        type=Path,
+        metavar="SOCKET",
+        help="with --simulate: commands there change mains, load, faults … (mk2dbus sim SOCKET help)",
+    )
+    parser.add_argument(
+        "--baudrate",
+        choices=[choice.value for choice in SpeedChoice],
+        default=DEFAULTS.speed.value,
+        help="speed of the line; auto brings an MK3 to 115200 and goes back to 2400 where that does not work "
+        "(default: auto)",
+    )
+    parser.add_argument(
+        "--pipeline",
+        type=int,
+        choices=(1, 2, 3),
+        default=DEFAULTS.pipeline,
+        help="how many commands may be on the line at a time (default: 3; fewer are used by itself where the "
+        "adapter does not take them)",
+    )
+    parser.add_argument(
+        "--poll-interval",
+        type=_interval,
+        default=DEFAULTS.poll_interval_s,
+        metavar="SECONDS",
+        help="how often fast values are read where the line allows it, 0.1 to 2 (default: 0.1)",
     )
     parser.add_argument(
         "--bus",
@@ -63,9 +95,9 @@ def add_parsers(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--device-instance",
         type=_instance,
-        default=DEFAULT_DEVICE_INSTANCE,
         metavar="N",
-        help=f"value of /DeviceInstance (default: {DEFAULT_DEVICE_INSTANCE})",
+        help="value of /DeviceInstance, where the settings of Venus have no other (default: the last one, "
+        f"{DEFAULT_INSTANCE} at first)",
     )
     parser.add_argument(
         "--state-dir",
@@ -74,16 +106,37 @@ def add_parsers(subparsers: argparse._SubParsersAction[Any]) -> None:
         help="where the service keeps what it must remember (default: $XDG_STATE_HOME/mk2dbus, "
         "/var/lib/mk2dbus for root)",
     )
+    parser.add_argument(
+        "--standby",
+        action="store_true",
+        help="keep a system awake that is switched off through /Mode, so that it can be switched on again "
+        "(MK3 only; takes some power from the battery)",
+    )
     parser.add_argument("--read-only", action="store_true", help="refuse every write")
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="default: info")
+    parser.add_argument(
+        "--capture",
+        type=Path,
+        metavar="FILE",
+        help="record the traffic with the inverter (mk2dbus replay shows it); at 16 MB it goes on in a new "
+        "file, and FILE.1 is the one before",
+    )
+    add_serial_numbers_argument(parser)
     parser.set_defaults(run=run)
 
 
 def _instance(text: str) -> int:
     number = int(text)
-    if not 0 <= number <= 0xFFFF:
-        raise argparse.ArgumentTypeError("must be 0 to 65535")
+    if not 0 <= number <= MAX_INSTANCE:
+        raise argparse.ArgumentTypeError(f"must be 0 to {MAX_INSTANCE}")
     return number
+
+
+def _interval(text: str) -> float:
+    seconds = float(text)
+    if not 0.1 <= seconds <= 2:
+        raise argparse.ArgumentTypeError("must be 0.1 to 2")
+    return seconds
 
 
 def _fail(text: str, code: int) -> int:
@@ -100,6 +153,8 @@ async def run(arguments: argparse.Namespace) -> int:
         arguments.simulate = arguments.simulate or DEFAULT_PROFILE
         if arguments.simulate not in PROFILES:
             return _fail(f"no profile {arguments.simulate!r}; there are {', '.join(PROFILES)}", EXIT_USAGE)
+    elif arguments.sim_control is not None:
+        return _fail("--sim-control needs --simulate", EXIT_USAGE)
     suffix = arguments.name
     if suffix is None:
         suffix = SIMULATOR_SUFFIX if arguments.tty is None else default_suffix(arguments.tty)
@@ -114,36 +169,43 @@ async def run(arguments: argparse.Namespace) -> int:
         state_dir=arguments.state_dir or default_state_dir(),
         tty=arguments.tty,
         simulate=arguments.simulate or "",
-        baudrate=arguments.baudrate,
+        sim_control=arguments.sim_control,
         device_instance=arguments.device_instance,
         read_only=arguments.read_only,
+        record=arguments.capture,
+        serial_numbers=arguments.with_serial_numbers,
+        options=Options(
+            poll_interval_s=arguments.poll_interval,
+            pipeline=arguments.pipeline,
+            speed=SpeedChoice(arguments.baudrate),
+            standby=arguments.standby,
+        ),
     )
-    _configure_logging(arguments.log_level)
-    service = asyncio.ensure_future(serve(config, _announce))
+    log_counts = asyncio.create_task(logs.catch_up(logs.configure(arguments.log_level)), name="log counts")
+    manager = Notifier.from_environment()
+    service = asyncio.ensure_future(serve(config, partial(_announce, manager), manager))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, service.cancel)
+        loop.add_signal_handler(number, _stop, service, manager)
     try:
         await service
     except asyncio.CancelledError:
         logging.getLogger(__name__).info("stopped")
         return EXIT_OK
-    except (PortUnusable, BusError) as error:
+    except (PortUnusable, BusError, CannotRecord) as error:
         return _fail(str(error), EXIT_FAILED)
     finally:
+        log_counts.cancel()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
     return EXIT_OK
 
 
-def _announce(line: str) -> None:
+def _announce(manager: Notifier, line: str) -> None:
     print(line, flush=True)
+    manager.ready(line)
 
 
-def _configure_logging(level: str) -> None:
-    # The journal has its own time stamps.
-    time = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
-    logging.basicConfig(
-        level=logging.WARNING, format=f"{time}%(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
-    logging.getLogger("mk2dbus").setLevel(level.upper())
+def _stop(service: asyncio.Future[None], manager: Notifier) -> None:
+    manager.stopping()
+    service.cancel()

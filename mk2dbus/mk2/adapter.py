@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from mk2dbus.mk2.framing import Frame, FrameType, adapter_frame
 from mk2dbus.mk2.info import Accessory, AcInfo, AcInput, Configuration, DcInfo, read_info
-from mk2dbus.mk2.request import MORE, AdapterRequest, More
+from mk2dbus.mk2.request import MORE, AdapterRequest, Lane, More
 
 
 def reply_data(frame: Frame, letter: str) -> bytes | None:
@@ -84,10 +84,16 @@ def read_panel(frame: Frame) -> PanelFrame | None:
     return PanelFrame((position & 3) + 1 if position & 0x08 else position)
 
 
+INFO_LATE_S = 1.0
+"""See :attr:`.AdapterRequest.late_s`. A new ``F`` makes the adapter forget the one before, so that only a
+reply that had left it by then can be late."""
+
+
 class Unanswered(AdapterRequest[None]):
-    """A frame that has no reply."""
+    """A frame that has no reply. It is done when it is on its way."""
 
     has_reply: ClassVar[bool] = False
+    _reply_bytes: ClassVar[int] = 0
 
     def read(self, frame: Frame) -> More:
         return MORE
@@ -101,6 +107,8 @@ class GetVersion(AdapterRequest[AdapterVersion]):
     """``V``: version and mode of the adapter."""
 
     section: ClassVar[str] = "3"
+    late_s: ClassVar[float] = 0.0  # any ``V`` will do
+    _reply_bytes: ClassVar[int] = 9
 
     def frame(self) -> Frame:
         return adapter_frame("V")
@@ -114,11 +122,13 @@ class Reset(AdapterRequest[AdapterVersion]):
     """``R``: reset the adapter; it answers ``V`` after about 2 s."""
 
     section: ClassVar[str] = "3"
+    lane: ClassVar[Lane] = Lane.ALONE
+    late_s: ClassVar[float] = 0.0
+    _reply_bytes: ClassVar[int] = 9
     # A ``V`` that the adapter sent by itself can be under way at that moment.
     not_before_s: ClassVar[float] = 0.5
     reply_timeout_s: ClassVar[float] = 4.0
     attempts: ClassVar[int] = 1
-    excludes_others: ClassVar[bool] = True
 
     def frame(self) -> Frame:
         return adapter_frame("R")
@@ -134,7 +144,8 @@ class SetAddress(AdapterRequest[int]):
     address: int
 
     section: ClassVar[str] = "3"
-    excludes_others: ClassVar[bool] = True
+    lane: ClassVar[Lane] = Lane.ADDRESS
+    _reply_bytes: ClassVar[int] = 7
 
     def frame(self) -> Frame:
         return adapter_frame("A", bytes((0x01, self.address)))
@@ -143,13 +154,18 @@ class SetAddress(AdapterRequest[int]):
         address = _read_address(frame)
         return self.address if address == self.address else MORE
 
+    @property
+    def reply_key(self) -> bytes:
+        return b"A" + bytes((self.address,))
+
 
 @dataclass(frozen=True, slots=True)
 class GetAddress(AdapterRequest[int]):
     """``A 00 00``: the short address that winmon commands go to."""
 
     section: ClassVar[str] = "3"
-    excludes_others: ClassVar[bool] = True
+    lane: ClassVar[Lane] = Lane.ADDRESS
+    _reply_bytes: ClassVar[int] = 7
 
     def frame(self) -> Frame:
         return adapter_frame("A", b"\x00\x00")
@@ -169,6 +185,7 @@ class GetDetail(AdapterRequest[bytes]):
     """``D``: the adapter's own state: switch state, pot, scale, ids, flags, … (at least 5 bytes)."""
 
     section: ClassVar[str] = "3"
+    _reply_bytes: ClassVar[int] = 10
 
     def frame(self) -> Frame:
         return adapter_frame("D")
@@ -185,6 +202,7 @@ class Lines(AdapterRequest[int]):
     lines: int | None = None
 
     section: ClassVar[str] = "3"
+    _reply_bytes: ClassVar[int] = 5
 
     def frame(self) -> Frame:
         return adapter_frame("H", b"" if self.lines is None else bytes((self.lines,)))
@@ -199,6 +217,7 @@ class GetLeds(AdapterRequest[LedStatus]):
     """``L``: LEDs, alarms, error."""
 
     section: ClassVar[str] = "3.1"
+    _reply_bytes: ClassVar[int] = 10
 
     def frame(self) -> Frame:
         return adapter_frame("L")
@@ -244,7 +263,8 @@ class ConfigureAdapter(AdapterRequest[bool]):
     """
 
     section: ClassVar[str] = "3.2"
-    excludes_others: ClassVar[bool] = True
+    lane: ClassVar[Lane] = Lane.ALONE
+    _reply_bytes: ClassVar[int] = 4
     FLAGS: ClassVar[StateFlag] = StateFlag.NOT_TO_BUS | StateFlag.FORWARD_PANELS | StateFlag.LIMIT_IN_AMPS
     EXTENDED: ClassVar[ExtendedFlag] = ExtendedFlag.FORWARD_CONFIG
 
@@ -268,8 +288,9 @@ class SendPanel(AdapterRequest[bool]):
     limit: int
 
     section: ClassVar[str] = "3.2"
+    lane: ClassVar[Lane] = Lane.PANEL
+    _reply_bytes: ClassVar[int] = 4
     attempts: ClassVar[int] = 1
-    excludes_others: ClassVar[bool] = True
     FLAGS: ClassVar[StateFlag] = StateFlag.FORWARD_PANELS | StateFlag.LIMIT_IN_AMPS
 
     def __post_init__(self) -> None:
@@ -291,6 +312,9 @@ class GetDc(AdapterRequest[DcInfo]):
     """``F 00``: DC info."""
 
     section: ClassVar[str] = "3.3"
+    lane: ClassVar[Lane] = Lane.INFO
+    late_s: ClassVar[float] = INFO_LATE_S
+    _reply_bytes: ClassVar[int] = 17
     from_device: ClassVar[bool] = True
 
     def frame(self) -> Frame:
@@ -308,6 +332,9 @@ class GetAc(AdapterRequest[AcInfo]):
     phase: int
 
     section: ClassVar[str] = "3.3"
+    lane: ClassVar[Lane] = Lane.INFO
+    late_s: ClassVar[float] = INFO_LATE_S
+    _reply_bytes: ClassVar[int] = 17
     from_device: ClassVar[bool] = True
 
     def frame(self) -> Frame:
@@ -323,6 +350,9 @@ class GetAcInput(AdapterRequest[AcInput]):
     """``F 05``: AC input configuration. Slow: more than 750 ms are recommended, and asking anew loses it."""
 
     section: ClassVar[str] = "3.3"
+    lane: ClassVar[Lane] = Lane.INFO
+    late_s: ClassVar[float] = INFO_LATE_S
+    _reply_bytes: ClassVar[int] = 15
     reply_timeout_s: ClassVar[float] = 1.5
 
     def frame(self) -> Frame:
@@ -340,6 +370,7 @@ class TakeSnapshot(Unanswered):
     ids: tuple[int, ...]
 
     section: ClassVar[str] = "3.3"
+    lane: ClassVar[Lane] = Lane.INFO
 
     def frame(self) -> Frame:
         return adapter_frame("F", b"\x06" + bytes(self.ids))
@@ -352,6 +383,9 @@ class GetConfiguration(AdapterRequest[Configuration]):
     address: int
 
     section: ClassVar[str] = "3.3"
+    lane: ClassVar[Lane] = Lane.INFO
+    late_s: ClassVar[float] = INFO_LATE_S
+    _reply_bytes: ClassVar[int] = 17
     from_device: ClassVar[bool] = True
 
     def frame(self) -> Frame:
@@ -369,6 +403,7 @@ class ResetDevices(Unanswered):
     unique_number: int = 0
 
     section: ClassVar[str] = "3.3"
+    lane: ClassVar[Lane] = Lane.INFO
     attempts: ClassVar[int] = 1
 
     def frame(self) -> Frame:
@@ -381,7 +416,7 @@ class HighSpeed(Unanswered):
     """``N``: 115200 baud from now on; MK3 only, not in Victron's document (§1). No reply."""
 
     section: ClassVar[str] = "1"
-    excludes_others: ClassVar[bool] = True
+    lane: ClassVar[Lane] = Lane.ALONE
 
     def frame(self) -> Frame:
         return adapter_frame("N")
@@ -421,8 +456,10 @@ class FindAccessory(AdapterRequest[Accessory]):
     kind: AccessoryKind
 
     section: ClassVar[str] = "3.4"
+    lane: ClassVar[Lane] = Lane.PASSING
+    late_s: ClassVar[float] = 0.0
+    _reply_bytes: ClassVar[int] = 17
     attempts: ClassVar[int] = 2
-    in_passing: ClassVar[bool] = True
 
     def frame(self) -> Frame:
         return Frame(FrameType.QUERY, bytes((0xFF, 0xFF, 0xFF, 0xFF, self.kind)))

@@ -1,4 +1,4 @@
-"""One request on its way, and whether several may be on their way at a time."""
+"""One request on its way."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any
 
 from mk2dbus.mk2.errors import Mk2Error
 from mk2dbus.mk2.framing import Frame, adapter_frame
-from mk2dbus.mk2.request import AdapterRequest, Request, Winmon
+from mk2dbus.mk2.request import AdapterRequest, Lane, Request, Winmon
+
+SLOTS = b"XYZ"
+"""Letters of the winmon slots; in lower case they ask in the addressed form."""
 
 
 class Priority(IntEnum):
@@ -22,10 +25,15 @@ class Priority(IntEnum):
     TELEMETRY = 2
     BACKGROUND = 3
 
+    @property
+    def urgent(self) -> bool:
+        """Whether the others leave room on the line for it."""
+        return self <= Priority.CLIENT
+
 
 @dataclass(slots=True, eq=False)
 class Exchange:
-    """One request on its way. Ordered by priority, then by arrival."""
+    """One request on its way. Ordered by priority, then by arrival. Times are those of the event loop."""
 
     request: Request[Any]
     address: int | None
@@ -33,14 +41,32 @@ class Exchange:
     serial: int
     future: asyncio.Future[Any]
     attempts_left: int
+    addressed: bool | None = None
+    """Whether to send it in the addressed form; ``None``: as the adapter takes it."""
     wanted_by: Exchange | None = None
     """Who needs the address that this one sets."""
     letter: int = 0
+    """Of its slot, while it is on the line."""
+    times_sent: int = 0
     sent_at: float = 0.0
+    left_at: float = 0.0
+    """When its last byte has left, by reckoning."""
+    expected_at: float = 0.0
+    """When its reply is through, by reckoning."""
     deadline: float = 0.0
+    others: int = 0
+    """How many were on the line when it was sent."""
     crowded: bool = False
     """Whether another one was on the line together with it."""
+    beside_info: bool = False
+    """Whether an ``F`` was on the line together with what the adapter answers itself, one of them this."""
+    in_address_form: bool = False
+    """Whether it was sent in the addressed form."""
     parts: list[bytes] = field(default_factory=list)
+    lane: Lane = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lane = self.request.lane
 
     @property
     def over(self) -> bool:
@@ -57,35 +83,15 @@ class Exchange:
         return (self.priority, self.serial) < (other.priority, other.serial)
 
 
-class Crowding:
-    """Finds out whether the adapter takes several commands at a time, as the protocol says it does (§3).
+def encoded(request: Request[Any], letter: int, address: int | None = None) -> list[Frame]:
+    """What to send for a request; winmon commands with the letter of their slot.
 
-    Commands that stay unanswered while others are answered speak against it; on a noisy line a few do so too.
+    With an ``address`` winmon commands take the addressed form: the letter in lower case, the address last.
     """
-
-    LIMIT = 4.0
-    """Points at which it is decided; an unanswered command counts one."""
-    RELIEF = 0.2
-    """What an answered one takes back."""
-
-    def __init__(self) -> None:
-        self._points = 0.0
-
-    def answered(self, exchange: Exchange) -> None:
-        """An exchange had its reply."""
-        if exchange.crowded:
-            self._points = max(0.0, self._points - self.RELIEF)
-
-    def unanswered(self, exchange: Exchange, last_answer: float | None) -> bool:
-        """An exchange had no reply; whether that is enough to send one at a time from now on."""
-        if exchange.crowded and last_answer is not None and last_answer > exchange.sent_at:
-            self._points += 1
-        return self._points >= self.LIMIT
-
-
-def encoded(request: Request[Any], letter: int) -> list[Frame]:
-    """What to send for a request; winmon commands with the letter of their slot."""
     if isinstance(request, Winmon):
-        return [adapter_frame(chr(letter), payload) for payload in request.payloads()]
+        if address is None:
+            return [adapter_frame(chr(letter), payload) for payload in request.payloads()]
+        tail = bytes((address,))
+        return [adapter_frame(chr(letter).lower(), payload + tail) for payload in request.payloads()]
     assert isinstance(request, AdapterRequest)
     return [request.frame()]

@@ -38,7 +38,7 @@ class FrameType(IntEnum):
     """Adapter command or its reply; data[0] is the command letter."""
 
 
-_KNOWN_TYPES = frozenset(FrameType)
+_KNOWN_TYPES = frozenset(map(int, FrameType))
 _SWAPPED_CHECKSUM_TYPES = frozenset(
     {FrameType.QUERY, FrameType.SPECIAL_38, FrameType.SPECIAL_3D, FrameType.COMMAND}
 )
@@ -113,8 +113,11 @@ class FrameCutter:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._skipping = False
         self.dropped_bytes = 0
         """Bytes skipped since construction."""
+        self.dropped_stretches = 0
+        """Stretches of bytes skipped between two good frames: about as many as there were damaged frames."""
         self.position = 0
         """How many bytes are done with, as frames or dropped: where in the stream the pending one begins."""
 
@@ -122,6 +125,18 @@ class FrameCutter:
     def pending(self) -> bool:
         """Whether the beginning of a frame is waiting for its end."""
         return bool(self._buffer)
+
+    @property
+    def missing_bytes(self) -> int:
+        """How many bytes more it takes until anything can happen; 1 as long as that is not known."""
+        if len(self._buffer) < 2:
+            return 1
+        return (self._buffer[0] & _LENGTH_MASK) + 2 - len(self._buffer)
+
+    @property
+    def begun_bytes(self) -> int:
+        """How much of an incomplete frame is here."""
+        return len(self._buffer)
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take received bytes; the frames that are complete now, in order.
@@ -148,7 +163,13 @@ class FrameCutter:
     def _skip(self, count: int) -> None:
         del self._buffer[:count]
         self.position += count
+        self._drop(count)
+
+    def _drop(self, count: int) -> None:
         self.dropped_bytes += count
+        if count and not self._skipping:
+            self._skipping = True
+            self.dropped_stretches += 1
 
     def _cut(self) -> list[Frame]:
         frames = []
@@ -163,9 +184,10 @@ class FrameCutter:
                 break
             frame = _parse(bytes(buffer[start : start + length + 2])) if plausible else None
             if frame is None:
-                self.dropped_bytes += 1
+                self._drop(1)
                 start += 1
             else:
+                self._skipping = False
                 frames.append(frame)
                 start += length + 2
         del buffer[:start]

@@ -13,6 +13,8 @@ _FIRST_PHASES = range(0x08, 0x0C)
 _CONFIGURATION_PHASES = frozenset({*range(2, 5), *range(0x20, 0x30)})
 _INFO_DATA_LENGTH = 14
 _CONFIG_MASK_INPUTS = 0x70
+_MODES = (4, 1, 2, 3)
+"""Switch position by two bits, charge and invert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,17 @@ class AcInput:
     @property
     def mode(self) -> int:
         """Resulting switch position as ``S`` numbers it: 1 charger only, 2 inverter only, 3 on, 4 off."""
-        return (4, 1, 2, 3)[self.switch_register >> 4 & 3]
+        return _MODES[self.switch_register >> 4 & 3]
+
+    @property
+    def panel_mode(self) -> int:
+        """Switch position of the remote panel, numbered likewise; the switch on the unit may allow less.
+
+        What results is part of what the panel allows. Where it is not, no panel was ever heard, and the
+        resulting position counts.
+        """
+        remote, resulting = self.switch_register & 3, self.switch_register >> 4 & 3
+        return _MODES[remote if remote & resulting == resulting else resulting]
 
     @property
     def generator_selected(self) -> bool:

@@ -1,23 +1,27 @@
-"""The link: one task owns the port, sends requests in order of priority and gives each its own reply.
+"""The link: sends requests in order of priority and gives each its own reply, as the bytes come.
 
 Winmon commands travel in slots X, Y, Z, whose letter the reply carries; the letter changes with every
 command, and one whose reply stayed out rests until the reply cannot come any more. So a late reply never
 answers another request. Replies to adapter commands are recognised by what they say.
 
-Time is that of the event loop; nothing here sleeps.
+Several requests are on the line at a time as far as the protocol allows it (:data:`.request.CONFLICTS`) and
+the adapter bears it (:mod:`.abilities`), and never so many that a client's would wait long (:mod:`.pacing`).
+
+Everything happens in the callbacks of the port and of one timer. Time is that of the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
+import bisect
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Protocol
 
+from mk2dbus.mk2.abilities import Abilities, beside_info
 from mk2dbus.mk2.adapter import (
     AdapterVersion,
     LedStatus,
@@ -29,20 +33,18 @@ from mk2dbus.mk2.adapter import (
     read_version,
 )
 from mk2dbus.mk2.errors import LinkClosed, Mk2Error, NoReply, PortLost
-from mk2dbus.mk2.exchange import Crowding, Exchange, Priority, encoded
+from mk2dbus.mk2.exchange import SLOTS, Exchange, Priority, encoded
 from mk2dbus.mk2.framing import Frame, FrameCutter, FrameType, hex_bytes
-from mk2dbus.mk2.request import AdapterRequest, More, R, Request, Winmon
+from mk2dbus.mk2.late import LateReplies
+from mk2dbus.mk2.pacing import Pacing, overdue
+from mk2dbus.mk2.request import CONFLICTS, AdapterRequest, Lane, More, R, Request, Winmon
+from mk2dbus.mk2.statistics import Counters, LineFigures, Quality, RoundTrips, Sampler
 
 log = logging.getLogger(__name__)
 wire_log = logging.getLogger("mk2dbus.wire")
 
 INCOMPLETE_TIMEOUT_S = 0.3
 """How long the beginning of a frame may wait for its end (§2)."""
-
-BITS_PER_BYTE = 10
-"""Start bit, eight data bits, stop bit."""
-
-SLOTS = b"XYZ"
 
 REST_S = 2.0
 """How long a slot letter rests after its reply stayed out: four times the recommended time-out. When all
@@ -54,9 +56,34 @@ SPLIT_REPLY_WINDOW_S = 0.5
 MAX_PARTS = 8
 """Parts taken for one reply: setting info, the longest, has five, and the rest of another can come before."""
 
+LEFT_SLACK_S = 0.005
+"""How much later than reckoned a request without a reply counts as arrived."""
+
+SHORTEST_WAIT_S = 0.002
+"""What is reckoned moves with the clock; this keeps it from being reckoned all the time."""
+
+SHORTEST_REST_S = 0.01
+"""Shorter ones are not worth it."""
+
+BAD_SHARE = 0.03
+"""Share of bad frames in a minute from which on the line is bad: "a few per cent"."""
+
+FEWEST_BAD = 5
+"""Bad frames below which it is not."""
+
 
 Unasked = AdapterVersion | LedStatus | PanelFrame
 """What the adapter tells by itself."""
+
+
+class Receiver(Protocol):
+    """Who gets what a port receives."""
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came in."""
+
+    def connection_lost(self, error: PortLost) -> None:
+        """The port has gone; nothing more will come."""
 
 
 class Port(Protocol):
@@ -65,29 +92,29 @@ class Port(Protocol):
     @property
     def baudrate(self) -> int: ...
 
-    def write(self, data: bytes) -> None:
-        """Send; never blocks. After the port is lost it does nothing: reading reports the loss."""
-
-    async def read(self) -> bytes:
-        """Bytes that came in, at least one.
+    def attach(self, receiver: Receiver) -> None:
+        """Give what comes from now on to this receiver, and to nobody else. What comes while nobody is
+        attached is thrown away.
 
         Raises:
             PortLost: the port has gone.
         """
 
+    def detach(self) -> None:
+        """Give it to nobody."""
 
-@dataclass(slots=True)
-class Counters:
-    """What happened on the line since the link was made."""
+    def write(self, data: bytes) -> None:
+        """Send; never blocks. After the port is lost it does nothing: the receiver is told of the loss."""
 
-    sent_frames: int = 0
-    received_frames: int = 0
-    sent_bytes: int = 0
-    received_bytes: int = 0
-    retries: int = 0
-    timeouts: int = 0
-    stray_frames: int = 0
-    """Frames that answered nothing and are no unasked ones; late replies among them."""
+    def rest(self, seconds: float) -> None:
+        """What comes within so long may be given together, afterwards."""
+
+    def set_baudrate(self, baudrate: int) -> None:
+        """Change the speed at once, also for what was written and has not left yet.
+
+        Raises:
+            PortLost: the port has gone.
+        """
 
 
 class Link:
@@ -96,8 +123,15 @@ class Link:
     Args:
         port: the open port.
         unasked: called with what the adapter says by itself.
-        winmon_depth: how many winmon commands may be on their way at once, 1 to 3.
-        overlap: whether an adapter command may be on its way together with winmon commands.
+        bad_line: called once, with the share of bad frames, when that is too high.
+        pipeline: how many winmon commands may be on the line at once, 1 to 3; with 1 no two requests of any
+            kind are.
+        beside_info: whether what the adapter answers itself (``L``, ``V``) may be asked while the reply of an
+            ``F`` is due. The adapter remembers one requested kind of info frame; an ``L`` is none.
+
+    Attributes:
+        counters: what happened so far.
+        last_answer: loop time of the last reply that came from an inverter.
     """
 
     def __init__(
@@ -105,29 +139,37 @@ class Link:
         port: Port,
         *,
         unasked: Callable[[Unasked], None] = lambda _: None,
-        winmon_depth: int = 1,
-        overlap: bool = False,
+        bad_line: Callable[[float], None] = lambda _: None,
+        pipeline: int = 3,
+        beside_info: bool = True,
     ) -> None:
         self.counters = Counters()
         self.last_answer: float | None = None
-        """Loop time of the last reply that came from an inverter."""
         self._port = port
         self._unasked = unasked
-        self._crowding = Crowding()
-        self._depth = winmon_depth
-        self._overlap = overlap
+        self._bad_line = bad_line
+        self._abilities = Abilities(pipeline, beside_info)
         self._cutter = FrameCutter()
         self._arrivals: deque[tuple[int, float]] = deque()
         self._serials = itertools.count()
         self._waiting: list[Exchange] = []
         self._on_line: list[Exchange] = []
         self._next_slot = 0
-        self._resting: dict[int, float] = {}
+        self._late = LateReplies()
+        self._pacing = Pacing(port.baudrate)
+        self._not_before: float | None = None
         self._address: int | None = None
-        self._wake = asyncio.Event()
-        self._received: list[bytes] = []
+        self._quality = Quality()
+        self._complained = False
+        self._round_trips = RoundTrips()
+        self._sampler: Sampler | None = None
         self._ended: Mk2Error | None = None
-        self._line_free_at = 0.0
+        self._failure: BaseException | None = None
+        self._over: asyncio.Future[None] | None = None
+        self._quiet: asyncio.Future[None] | None = None
+        self._suspended = False
+        self._turn_is_due = False
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def dropped_bytes(self) -> int:
@@ -139,17 +181,56 @@ class Link:
         """Whether no request waits or is on its way."""
         return not self._waiting and not self._on_line
 
+    @property
+    def addressed(self) -> bool:
+        """Winmon commands carry their address: no ``A`` is needed. See :func:`.addressing.find_addressed`."""
+        return self._abilities.addressed
+
+    @addressed.setter
+    def addressed(self, addressed: bool) -> None:
+        self._abilities.addressed = addressed
+
+    @property
+    def address(self) -> int | None:
+        """Address that the adapter has, as far as known; commands without one go there."""
+        return self._address
+
     def forget_address(self) -> None:
-        """The adapter may have been reset: set the address again before the next winmon command."""
+        """The adapter may have been reset: set the address again before a command that needs it."""
         self._address = None
 
+    def figures(self) -> LineFigures:
+        """The line in figures; shares and times are of the time since this was asked before, at least."""
+        now = self._now()
+        if self._sampler is None:
+            self._sampler = Sampler(self.counters, self._round_trips, now)
+        return self._sampler.figures(
+            now,
+            self._quality,
+            baudrate=self._port.baudrate,
+            pipeline=self._abilities.pipeline,
+            addressed=self.addressed,
+            outstanding=len(self._on_line),
+            dropped_bytes=self.dropped_bytes,
+        )
+
     async def request(
-        self, request: Request[R], address: int | None = None, priority: Priority = Priority.TELEMETRY
+        self,
+        request: Request[R],
+        address: int | None = None,
+        priority: Priority = Priority.TELEMETRY,
+        *,
+        addressed: bool | None = None,
+        attempts: int | None = None,
     ) -> R:
-        """Send a request and wait for its reply.
+        """Send a request and wait for its reply. One that has none is done when its bytes are on their way.
 
         A winmon command needs the short ``address`` of its device. When the caller is cancelled after the
         request was sent, it stays sent; its reply is taken off the line and thrown away.
+
+        Args:
+            addressed: send a winmon command in the addressed form or not, whatever the adapter is known for.
+            attempts: how often to send it, instead of as often as the request says.
 
         Raises:
             NoReply: nothing that fits came, after all attempts.
@@ -161,23 +242,31 @@ class Link:
             raise _copy(self._ended)
         if isinstance(request, Winmon) and address is None:
             raise ValueError(f"{request} needs the address of a device")
-        # What cannot be sent is the caller's error, and must not reach the task that serves all.
+        # What cannot be sent is the caller's error, and must not reach who serves all.
         needed = [
-            *encoded(request, SLOTS[0]),
+            *encoded(request, SLOTS[0], address),
             *([SetAddress(address).frame()] if address is not None else []),
         ]
         for frame in needed:
             bytes(frame)
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        exchange = Exchange(request, address, priority, next(self._serials), future, request.attempts)
-        heapq.heappush(self._waiting, exchange)
-        self._wake.set()
+        exchange = Exchange(
+            request,
+            address,
+            priority,
+            next(self._serials),
+            future,
+            request.attempts if attempts is None else attempts,
+            addressed,
+        )
+        bisect.insort(self._waiting, exchange)
+        self._take_turn_soon()
         try:
             return await future
         finally:
             if exchange in self._waiting:
                 self._waiting.remove(exchange)
-                heapq.heapify(self._waiting)
+                self._take_turn_soon()
 
     async def run(self) -> None:
         """Serve the port until it is lost or the task is cancelled; then every waiter is told.
@@ -185,25 +274,119 @@ class Link:
         Raises:
             PortLost: the port has gone.
         """
-        reader = asyncio.create_task(self._read_port(), name="mk2 port reader")
+        self._over = asyncio.get_running_loop().create_future()
         try:
-            while True:
-                self._wake.clear()
-                for data in self._take_received():
-                    self._receive(data)
-                if reader.done():
-                    reader.result()
-                self._expire()
-                self._send_what_may()
-                await self._sleep_until(self._next_deadline())
+            if not self._suspended:
+                self._attach()
+            await self._over
+            if self._failure is not None:
+                raise self._failure
+        finally:
+            self._end(LinkClosed("the link was closed"))
+            self._over = None
+            if not self._suspended:
+                self._port.detach()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    @asynccontextmanager
+    async def suspended(self) -> AsyncIterator[None]:
+        """Leave the port to somebody else: when the replies due have come, or stay out, for as long as the
+        context lasts. Requests wait. Afterwards nothing is taken for granted, neither speed nor address.
+
+        Raises:
+            PortLost, LinkClosed: the link is over.
+        """
+        self._suspended = True
+        try:
+            while self._on_line:
+                self._quiet = asyncio.get_running_loop().create_future()
+                await self._quiet
+            if self._ended is not None:
+                raise _copy(self._ended)
+            self._port.detach()
+            yield
+        finally:
+            self._suspended = False
+            if self._over is not None and not self._over.done():
+                try:
+                    self._attach()
+                except PortLost as error:
+                    self.connection_lost(error)
+
+    def _attach(self) -> None:
+        """Begin with the port as it is now."""
+        self._cutter.clear()
+        self._arrivals.clear()
+        self._pacing = Pacing(self._port.baudrate)
+        self._address = None
+        self._quality = Quality()
+        self._complained = False
+        try:
+            self._port.attach(self)
         except PortLost as error:
             self._end(error)
             raise
-        finally:
-            # First of all: a second cancellation can end the waiting below.
-            self._end(LinkClosed("the link was closed"))
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
+        self._take_turn_soon()
+
+    # --- the port and the clock call -------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            if self._receive(data):
+                self._take_turn()
+            else:
+                self._set_timer()
+            self._rest()
+        except Exception as error:  # reaches whoever runs the link
+            self._fail(error)
+
+    def _rest(self) -> None:
+        """Nothing can happen before the frame that has begun is whole: be called then, not for each byte."""
+        seconds = self._cutter.missing_bytes * self._pacing.byte_s
+        if seconds >= SHORTEST_REST_S:
+            self._port.rest(seconds)
+
+    def connection_lost(self, error: PortLost) -> None:
+        self._end(error)
+        self._fail(error)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._take_turn_now()
+
+    def _take_turn_now(self) -> None:
+        self._turn_is_due = False
+        try:
+            self._take_turn()
+        except Exception as error:  # reaches whoever runs the link
+            self._fail(error)
+
+    def _take_turn_soon(self) -> None:
+        """After all who are about to ask have asked: the most urgent goes first."""
+        if not self._turn_is_due and self._over is not None:
+            self._turn_is_due = True
+            asyncio.get_running_loop().call_soon(self._take_turn_now)
+
+    def _take_turn(self) -> None:
+        """Do what time and line ask for now."""
+        if self._ended is not None:
+            return
+        now = self._now()
+        self._expire(now)
+        self._not_before = None
+        if self._waiting and not self._suspended:
+            self._send_what_may(now)
+        if self._quiet is not None and not self._on_line:
+            self._quiet.set_result(None)
+            self._quiet = None
+        self._set_timer()
+
+    def _fail(self, error: BaseException) -> None:
+        if self._over is not None and not self._over.done():
+            self._failure = error
+            self._over.set_result(None)
 
     # --- time ------------------------------------------------------------------------------------------
 
@@ -211,41 +394,49 @@ class Link:
     def _now() -> float:
         return asyncio.get_running_loop().time()
 
-    async def _sleep_until(self, deadline: float | None) -> None:
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self._wake.wait()
-        except TimeoutError:
+    def _set_timer(self) -> None:
+        """See that the timer runs out no later than needed. One that runs out too early does no harm, and
+        deadlines mostly move on: it is not set anew for each byte."""
+        deadline = self._next_deadline()
+        if deadline is None or self._over is None or self._ended is not None:
             return
+        if self._timer is not None:
+            if self._timer.when() <= deadline:
+                return
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(deadline, self._on_timer)
 
     def _next_deadline(self) -> float | None:
         deadlines = [exchange.deadline for exchange in self._on_line]
         if self._cutter.pending:
             deadlines.append(self._pending_since() + INCOMPLETE_TIMEOUT_S)
-        if self._waiting:
-            deadlines.extend(self._resting.values())
+        if self._waiting and self._late:
+            deadlines.extend(self._late.deadlines())
+        if self._not_before is not None:
+            deadlines.append(self._not_before)
         return min(deadlines, default=None)
 
-    def _expire(self) -> None:
-        now = self._now()
+    def _expire(self, now: float) -> None:
         while self._cutter.pending and now >= self._pending_since() + INCOMPLETE_TIMEOUT_S:
-            self._dispatch(self._cutter.give_up())
-        self._resting = {letter: until for letter, until in self._resting.items() if now < until}
+            self._take(self._cutter.give_up(), now)
+        self._late.expire(now)
         for exchange in [exchange for exchange in self._on_line if now >= exchange.deadline]:
             self._expire_exchange(exchange, now)
 
     def _expire_exchange(self, exchange: Exchange, now: float) -> None:
         self._on_line.remove(exchange)
-        request = exchange.request
-        if isinstance(request, AdapterRequest) and not request.has_reply:
-            self._resolve(exchange, None)
+        if not exchange.request.has_reply:
             return
+        request = exchange.request
         self.counters.timeouts += 1
         if exchange.letter:
-            self._resting[exchange.letter] = now + REST_S
-        if self._crowding.unanswered(exchange, self.last_answer) and (self._depth > 1 or self._overlap):
-            log.warning("the adapter does not take several commands at a time; it gets one at a time now")
-            self._depth, self._overlap = 1, False
+            self._late.rest(exchange.letter, now + REST_S)
+        else:
+            self._late.miss(exchange, now)
+        if self.last_answer is not None and self.last_answer > exchange.sent_at:
+            self._quality.unanswered(now)
+            self._judge_line(now)
+        self._say(self._abilities.unanswered(exchange, now))
         exchange.attempts_left -= 1
         if exchange.over:
             return
@@ -253,63 +444,90 @@ class Link:
             log.debug("no reply to %s, trying again", request)
             self.counters.retries += 1
             exchange.parts.clear()
-            exchange.crowded = False
-            heapq.heappush(self._waiting, exchange)
+            exchange.crowded = exchange.beside_info = False
+            exchange.letter = 0
+            bisect.insort(self._waiting, exchange)
             return
         if isinstance(request, Winmon):
             # The adapter may have lost its address with whatever made it silent.
             self._address = None
         exchange.fail(
-            NoReply(f"no reply to {request} in {request.reply_timeout_s} s, {request.attempts} time(s)")
+            NoReply(f"no reply to {request} in {request.reply_timeout_s} s, {exchange.times_sent} time(s)")
         )
+
+    @staticmethod
+    def _say(change: str | None) -> None:
+        if change is not None:
+            log.warning("%s", change)
 
     # --- sending ---------------------------------------------------------------------------------------
 
-    def _send_what_may(self) -> None:
-        blocked: list[Exchange] = []
-        while self._waiting:
-            exchange = heapq.heappop(self._waiting)
+    def _send_what_may(self, now: float) -> None:
+        """Send in order of priority. Nobody is overtaken by what would delay him."""
+        closed: frozenset[Lane] = frozenset()
+        hurry = False
+        for exchange in tuple(self._waiting):
+            if self._on_line and self._abilities.pipeline == 1:
+                break
             if exchange.over:
+                self._waiting.remove(exchange)
                 continue
-            if not self._may_send(exchange):
-                # Nothing overtakes: an exchange that has to wait for the line keeps its turn.
-                blocked.append(exchange)
-                break
-            address = exchange.address
-            if isinstance(exchange.request, Winmon) and address is not None and address != self._address:
-                blocked.append(exchange)
-                if not self._in_the_way():
-                    self._send(self._address_exchange(exchange, address))
-                break
-            self._send(exchange)
-        for exchange in blocked:
-            heapq.heappush(self._waiting, exchange)
+            lane = exchange.lane
+            needed = self._needed_lane(exchange)
+            if lane in closed or needed in closed or not self._may_enter(exchange, needed, now):
+                closed |= self._conflicts(needed) | {lane}
+                hurry |= exchange.priority.urgent
+                continue
+            through = self._pacing.replies_through(self._on_line, now, self._cutter.begun_bytes)
+            if not exchange.priority.urgent:
+                at = self._pacing.earliest(exchange, through, hurry)
+                if lane is Lane.WINMON and self._free_slots() == 1:
+                    at = max(at, self._pacing.slot_soon(self._on_line, now, self._cutter.begun_bytes))
+                if at > now:
+                    self._not_before = max(at, now + SHORTEST_WAIT_S)
+                    break
+            if needed is not lane:
+                assert exchange.address is not None
+                self._send(self._address_exchange(exchange, exchange.address), now, through)
+                closed |= self._conflicts(needed)
+                continue
+            self._waiting.remove(exchange)
+            self._send(exchange, now, through)
 
-    def _may_send(self, exchange: Exchange) -> bool:
-        request = exchange.request
-        if isinstance(request, Winmon) and not self._letters():
-            return False
-        others = self._in_the_way()
-        if not others:
-            return True
-        if any(isinstance(other, AdapterRequest) and other.excludes_others for other in others):
-            return False
-        winmon_count = sum(isinstance(other, Winmon) for other in others)
-        if isinstance(request, Winmon):
-            if winmon_count < len(others) and not self._overlap:
-                return False
-            return winmon_count < self._depth
-        if isinstance(request, AdapterRequest) and request.excludes_others:
-            return False
-        return self._overlap and winmon_count == len(others)
+    def _needed_lane(self, exchange: Exchange) -> Lane:
+        """The lane of an exchange, or that of the address it needs first."""
+        if exchange.lane is not Lane.WINMON or exchange.address == self._address:
+            return exchange.lane
+        return Lane.WINMON if self._in_address_form(exchange) else Lane.ADDRESS
 
-    def _in_the_way(self) -> list[Request[Any]]:
-        """What is on the line and has to be considered before sending something else."""
-        return [
-            exchange.request
-            for exchange in self._on_line
-            if not (isinstance(exchange.request, AdapterRequest) and exchange.request.in_passing)
-        ]
+    def _in_address_form(self, exchange: Exchange) -> bool:
+        return self.addressed if exchange.addressed is None else exchange.addressed
+
+    def _conflicts(self, lane: Lane) -> frozenset[Lane]:
+        if not self._abilities.beside_info and lane in (Lane.INFO, Lane.OWN):
+            return CONFLICTS[lane] | {Lane.INFO, Lane.OWN}
+        return CONFLICTS[lane]
+
+    def _may_enter(self, exchange: Exchange, lane: Lane, now: float) -> bool:
+        conflicts = self._conflicts(lane)
+        if any(other.lane in conflicts for other in self._on_line):
+            return False
+        if self._late.stand_against(exchange):
+            return False
+        return lane is not Lane.WINMON or self._has_slot(exchange, now)
+
+    def _free_slots(self) -> int:
+        under_way = sum(1 for other in self._on_line if other.letter)
+        return min(len(self._letters()), self._abilities.pipeline - under_way)
+
+    def _has_slot(self, exchange: Exchange, now: float) -> bool:
+        """Whether a winmon command gets a slot. The last is for clients while no other is expected back."""
+        free = self._free_slots()
+        if free != 1 or exchange.priority.urgent:
+            return free > 0
+        if under_way := [other for other in self._on_line if other.letter]:
+            return not all(overdue(other, now) for other in under_way)
+        return exchange.priority is not Priority.BACKGROUND or not self._late.letters
 
     def _address_exchange(self, waiting: Exchange, address: int) -> Exchange:
         """An exchange that sets the address; when it fails, the one that needed it fails."""
@@ -317,25 +535,40 @@ class Link:
         request = SetAddress(address)
         return Exchange(request, None, waiting.priority, -1, future, request.attempts, wanted_by=waiting)
 
-    def _send(self, exchange: Exchange) -> None:
-        """Put an exchange on the line. It is registered before its bytes leave."""
+    def _send(self, exchange: Exchange, now: float, through: float) -> None:
+        """Put an exchange on the line. It is registered before its bytes leave.
+
+        Args:
+            through: when the replies due are through.
+        """
         request = exchange.request
+        exchange.in_address_form = isinstance(request, Winmon) and self._in_address_form(exchange)
         if isinstance(request, Winmon):
             exchange.letter = self._letters()[0]
             self._next_slot = SLOTS.index(exchange.letter) + 1
         elif isinstance(request, SetAddress | Reset):
             # It may be done although its reply is lost: until that comes nothing is known.
             self._address = None
-        frames = encoded(request, exchange.letter)
+        address = exchange.address if exchange.in_address_form else None
+        frames = encoded(request, exchange.letter, address)
         data = b"".join(bytes(frame) for frame in frames)
-        now = exchange.sent_at = self._now()
-        byte_time = BITS_PER_BYTE / self._port.baudrate if self._port.baudrate else 0.0
-        self._line_free_at = max(self._line_free_at, now) + len(data) * byte_time
-        unanswered = isinstance(request, AdapterRequest) and not request.has_reply
-        exchange.deadline = self._line_free_at + (0.0 if unanswered else request.reply_timeout_s)
+        exchange.sent_at = now
+        exchange.times_sent += 1
+        exchange.left_at = self._pacing.written(len(data), now)
+        exchange.others = len(self._on_line)
         for other in self._on_line:
             other.crowded = exchange.crowded = True
+            if beside_info(other.lane, exchange.lane):
+                other.beside_info = exchange.beside_info = True
         self._on_line.append(exchange)
+        if exchange.request.has_reply:
+            exchange.expected_at = self._pacing.replies_through(self._on_line, now, self._cutter.begun_bytes)
+            reply_s = request.reply_bytes * self._pacing.byte_s
+            exchange.deadline = max(exchange.left_at, through) + reply_s + request.reply_timeout_s
+        else:
+            exchange.deadline = exchange.left_at + LEFT_SLACK_S
+            if not exchange.future.done():
+                exchange.future.set_result(None)
         self.counters.sent_frames += len(frames)
         self.counters.sent_bytes += len(data)
         if wire_log.isEnabledFor(logging.DEBUG):
@@ -345,62 +578,70 @@ class Link:
 
     def _letters(self) -> list[int]:
         """Slot letters that are free and have no late reply to come, the next in turn first."""
-        taken = {exchange.letter for exchange in self._on_line} | self._resting.keys()
+        taken = {exchange.letter for exchange in self._on_line} | self._late.letters.keys()
         turn = (*SLOTS[self._next_slot :], *SLOTS[: self._next_slot])
         return [letter for letter in turn if letter not in taken]
 
     # --- receiving -------------------------------------------------------------------------------------
 
-    async def _read_port(self) -> None:
-        try:
-            while True:
-                data = await self._port.read()
-                self._received.append(data)
-                self._wake.set()
-        finally:
-            self._wake.set()
-
-    def _take_received(self) -> list[bytes]:
-        received, self._received = self._received, []
-        return received
-
-    def _receive(self, data: bytes) -> None:
+    def _receive(self, data: bytes) -> bool:
+        """Take received bytes; whether a frame came with them."""
+        now = self._now()
         self.counters.received_bytes += len(data)
-        self._arrivals.append((self.counters.received_bytes, self._now()))
+        self._arrivals.append((self.counters.received_bytes, now))
         dropped = self._cutter.dropped_bytes
         frames = self._cutter.feed(data)
         if self._cutter.dropped_bytes != dropped:
             log.debug("dropped %d byte(s) in %s", self._cutter.dropped_bytes - dropped, hex_bytes(data))
-        self._dispatch(frames)
+        self._take(frames, now)
         while self._arrivals and self._arrivals[0][0] <= self._cutter.position:
             self._arrivals.popleft()
+        return bool(frames)
 
     def _pending_since(self) -> float:
         """When the first byte of the incomplete frame came in."""
         return next(time for end, time in self._arrivals if end > self._cutter.position)
 
-    def _dispatch(self, frames: list[Frame]) -> None:
+    def _take(self, frames: list[Frame], now: float) -> None:
+        if (bad := self._cutter.dropped_stretches - self.counters.bad_frames) > 0:
+            self.counters.bad_frames += bad
+            self._quality.damaged(now, bad)
+            self._judge_line(now)
+        if frames:
+            self._quality.good(now, len(frames))
+            self._dispatch(frames, now)
+
+    def _judge_line(self, now: float) -> None:
+        share = self._quality.bad_share(now)
+        if not self._complained and share > BAD_SHARE and self._quality.bad_frames(now) >= FEWEST_BAD:
+            self._complained = True
+            self._bad_line(share)
+
+    def _dispatch(self, frames: list[Frame], now: float) -> None:
         for frame in frames:
             self.counters.received_frames += 1
             wire_log.debug("← %s", frame)
             if frame.leds is not None:
                 self._unasked(LedStatus(frame.leds.on, frame.leds.blink))
-            if not self._answer(frame) and not self._tell(frame):
+            if self._answer(frame, now):
+                continue
+            late = self._late.take(frame)
+            if not self._tell(frame) or late:
                 self.counters.stray_frames += 1
                 log.debug("stray frame %s", frame)
 
-    def _answer(self, frame: Frame) -> bool:
+    def _answer(self, frame: Frame, now: float) -> bool:
         """Give a frame to the exchange that it answers; whether there was one."""
         letter = frame.data[0] if frame.type == FrameType.ADAPTER and frame.data else 0
         if letter in SLOTS:
-            return self._answer_winmon(letter, frame.data[1:])
+            return self._answer_winmon(letter, frame.data[1:], now)
         for exchange in self._on_line:
             request = exchange.request
-            if isinstance(request, AdapterRequest) and self._now() >= exchange.sent_at + request.not_before_s:
+            if isinstance(request, AdapterRequest) and now >= exchange.sent_at + request.not_before_s:
                 answer = request.read(frame)
                 if not isinstance(answer, More):
                     self._on_line.remove(exchange)
-                    self._resolve(exchange, answer)
+                    self._resolve(exchange, answer, now)
                     if isinstance(request, SetAddress):
                         self._address = request.address
                     elif isinstance(answer, AdapterVersion):
@@ -408,12 +649,11 @@ class Link:
                     return True
         return False
 
-    def _answer_winmon(self, letter: int, payload: bytes) -> bool:
+    def _answer_winmon(self, letter: int, payload: bytes, now: float) -> bool:
         exchange = next((exchange for exchange in self._on_line if exchange.letter == letter), None)
         if exchange is None:
-            if letter in self._resting:
-                # A late reply: nothing more to come but the rest of it.
-                self._resting[letter] = min(self._resting[letter], self._now() + SPLIT_REPLY_WINDOW_S)
+            # A late reply: nothing more to come but the rest of it.
+            self._late.came(letter, now + SPLIT_REPLY_WINDOW_S)
             return False
         request = exchange.request
         assert isinstance(request, Winmon)
@@ -426,14 +666,15 @@ class Link:
             self._on_line.remove(exchange)
             if len(request.payloads()) > 1:
                 # Each of its frames may be answered with a refusal.
-                self._resting[letter] = self._now() + SPLIT_REPLY_WINDOW_S
+                self._late.rest(letter, now + SPLIT_REPLY_WINDOW_S)
+            self._account(exchange, now)
             exchange.fail(error)
             return True
         if isinstance(answer, More):
-            exchange.deadline = max(exchange.deadline, self._now() + SPLIT_REPLY_WINDOW_S)
+            exchange.deadline = max(exchange.deadline, now + SPLIT_REPLY_WINDOW_S)
         else:
             self._on_line.remove(exchange)
-            self._resolve(exchange, answer)
+            self._resolve(exchange, answer, now)
         return True
 
     def _tell(self, frame: Frame) -> bool:
@@ -446,15 +687,20 @@ class Link:
 
     # --- ends ------------------------------------------------------------------------------------------
 
-    def _resolve(self, exchange: Exchange, answer: object) -> None:
+    def _resolve(self, exchange: Exchange, answer: object, now: float) -> None:
         if exchange.request.from_device:
-            self.last_answer = self._now()
-            self._crowding.answered(exchange)
-        if not self._on_line:
-            # All that was sent is answered, so it has left, however fast the line really is.
-            self._line_free_at = min(self._line_free_at, self._now())
+            self.last_answer = now
+        self._account(exchange, now)
         if not exchange.future.done():
             exchange.future.set_result(answer)
+
+    def _account(self, exchange: Exchange, now: float) -> None:
+        """An exchange is answered, this way or that."""
+        self.counters.replies += 1
+        self._round_trips.add(now - exchange.sent_at)
+        self._say(self._abilities.answered(exchange, now))
+        if not self._on_line:
+            self._pacing.all_left(now)
 
     def _end(self, error: Mk2Error) -> None:
         if self._ended is not None:
@@ -464,6 +710,9 @@ class Link:
             exchange.fail(_copy(error))
         self._on_line.clear()
         self._waiting.clear()
+        if self._quiet is not None:
+            self._quiet.set_result(None)
+            self._quiet = None
 
 
 def _copy(error: Mk2Error) -> Mk2Error:

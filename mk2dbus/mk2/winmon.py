@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from mk2dbus.mk2.errors import AccessRequired, NotSupported, Rejected
 from mk2dbus.mk2.framing import hex_bytes
-from mk2dbus.mk2.request import MORE, NOT_SUPPORTED, More, Winmon, reject_unsupported
+from mk2dbus.mk2.request import MORE, NOT_SUPPORTED, WINMON_OVERHEAD, More, Winmon, reject_unsupported
 
 MAX_IDS = 6
 """RAM ids in one read or one snapshot."""
@@ -105,6 +105,7 @@ class GetVersion(Winmon[Version]):
     section: ClassVar[str] = "4"
     code: ClassVar[int] = 0x05
     replies: ClassVar[frozenset[int]] = frozenset({0x82})
+    _reply_bytes: ClassVar[int] = 11
 
     def read(self, parts: tuple[bytes, ...]) -> Version | More:
         reject_unsupported(self, parts)
@@ -121,6 +122,7 @@ class GetVersionHigh(Winmon[int]):
     section: ClassVar[str] = "4"
     code: ClassVar[int] = 0x06
     replies: ClassVar[frozenset[int]] = frozenset({0x83})
+    _reply_bytes: ClassVar[int] = 7
 
     def read(self, parts: tuple[bytes, ...]) -> int | More:
         reject_unsupported(self, parts)
@@ -136,6 +138,7 @@ class GetState(Winmon[DeviceState]):
     section: ClassVar[str] = "4"
     code: ClassVar[int] = 0x0E
     replies: ClassVar[frozenset[int]] = frozenset({0x94})
+    _reply_bytes: ClassVar[int] = 7
 
     def arguments(self) -> bytes:
         return bytes((self.force, 0))
@@ -152,6 +155,7 @@ class GetEnergyCounters(Winmon[tuple[int, ...]]):
     section: ClassVar[str] = "4.3"
     code: ClassVar[int] = 0x0F
     replies: ClassVar[frozenset[int]] = frozenset({0x98})
+    _reply_bytes: ClassVar[int] = 15
 
     def read(self, parts: tuple[bytes, ...]) -> tuple[int, ...] | More:
         reject_unsupported(self, parts)
@@ -167,6 +171,11 @@ class ReadRam(Winmon[tuple[int, ...]]):
     section: ClassVar[str] = "4"
     code: ClassVar[int] = 0x30
     replies: ClassVar[frozenset[int]] = frozenset({0x85, 0x90})
+
+    @property
+    def reply_bytes(self) -> int:
+        # A new device takes the word of a single id for two.
+        return WINMON_OVERHEAD + 1 + 2 * max(len(self.ids), 2)
 
     def arguments(self) -> bytes:
         # A word for a single id is right on old devices; a new one reads it as two ids, the second being 0.
@@ -195,6 +204,7 @@ class ReadSetting(Winmon[int]):
     section: ClassVar[str] = "4"
     code: ClassVar[int] = 0x31
     replies: ClassVar[frozenset[int]] = frozenset({0x86, 0x91})
+    _reply_bytes: ClassVar[int] = 7
 
     def arguments(self) -> bytes:
         return self.id.to_bytes(2, "little")
@@ -215,6 +225,7 @@ class GetSettingInfo(Winmon[SettingInfo]):
     section: ClassVar[str] = "4.1"
     code: ClassVar[int] = 0x35
     replies: ClassVar[frozenset[int]] = frozenset({0x89, 0x8A, 0x8B, 0x8C, 0x8D, 0x91})
+    _reply_bytes: ClassVar[int] = 16
     _LONG: ClassVar[int] = 11
 
     def arguments(self) -> bytes:
@@ -258,6 +269,7 @@ class GetRamInfo(Winmon[RamInfo]):
     section: ClassVar[str] = "4.2"
     code: ClassVar[int] = 0x36
     replies: ClassVar[frozenset[int]] = frozenset({0x8E, 0x8F, 0x90})
+    _reply_bytes: ClassVar[int] = 10
 
     def arguments(self) -> bytes:
         return self.id.to_bytes(2, "little")
@@ -288,6 +300,7 @@ class _Write(Winmon[Written]):
 
     attempts: ClassVar[int] = 1
     replies: ClassVar[frozenset[int]] = frozenset({0x87, 0x88, 0x90, 0x91, 0x9B})
+    _reply_bytes: ClassVar[int] = 6
 
     def _read(self, parts: tuple[bytes, ...], acknowledge: int) -> Written | More:
         last = parts[-1]
@@ -344,12 +357,22 @@ class WriteArmed(_Write):
 
 @dataclass(frozen=True, slots=True)
 class ReadSnapshot(Winmon[tuple[int, ...]]):
-    """38: the values of the last snapshot in the order asked for; empty when there is none (any more)."""
+    """38: the values of the last snapshot in the order asked for; empty when there is none (any more).
+
+    Attributes:
+        count: how many were asked for, to know the size of the reply.
+    """
+
+    count: int = 3
 
     section: ClassVar[str] = "4.5"
     code: ClassVar[int] = 0x38
     replies: ClassVar[frozenset[int]] = frozenset({0x99})
     attempts: ClassVar[int] = 1
+
+    @property
+    def reply_bytes(self) -> int:
+        return WINMON_OVERHEAD + 1 + 2 * self.count
 
     def read(self, parts: tuple[bytes, ...]) -> tuple[int, ...] | More:
         reject_unsupported(self, parts)
@@ -365,6 +388,7 @@ class SendPassword(Winmon[bool]):
     section: ClassVar[str] = "4"
     code: ClassVar[int] = 0x3A
     replies: ClassVar[frozenset[int]] = frozenset({0x9C})
+    _reply_bytes: ClassVar[int] = 5
     attempts: ClassVar[int] = 1
 
     def arguments(self) -> bytes:
@@ -382,6 +406,7 @@ class GetSerial(Winmon[str]):
     section: ClassVar[str] = "4"
     code: ClassVar[int] = 0x3B
     replies: ClassVar[frozenset[int]] = frozenset({0x9D})
+    _reply_bytes: ClassVar[int] = 16
 
     def read(self, parts: tuple[bytes, ...]) -> str | More:
         reject_unsupported(self, parts)
@@ -400,6 +425,7 @@ class GetAccessLevels(Winmon[AccessLevels]):
     section: ClassVar[str] = "4"
     code: ClassVar[int] = 0x3C
     replies: ClassVar[frozenset[int]] = frozenset({0x9E, 0x9F})
+    _reply_bytes: ClassVar[int] = 26
     _GROUP: ClassVar[int] = 11
 
     def arguments(self) -> bytes:

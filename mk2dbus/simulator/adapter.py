@@ -7,16 +7,19 @@ unanswered, and the event log says why.
 
 from __future__ import annotations
 
-import heapq
 import struct
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mk2dbus.mk2.framing import Frame, FrameType, Leds, adapter_frame
 
-from .device import Form, Groups
 from .events import EventLog, Kind
+from .exchanges import WINMON_LETTERS, Exchanges
+from .outbox import Outbox, Outgoing
+from .speed import Speed
 from .system import LEDS_UNKNOWN, Panel, System
+from .winmon import Form, Groups
 
 IDLE_VERSION_S = 1.0
 """Pause in sending after which the adapter sends a ``V`` by itself."""
@@ -26,12 +29,6 @@ BOOT_S = 0.5
 """Time from power to the first ``V``."""
 ADAPTER_LATENCY_S = 0.001
 """Time to answer what needs no device."""
-SYNC_WITHIN_S = 1.0
-"""Time within which the five bytes 0x55 must follow an ``N``; else the adapter goes back to 2400 baud."""
-LOW_BAUDRATE = 2400
-HIGH_BAUDRATE = 115200
-SYNC_BYTE = 0x55
-SYNC_COUNT = 5
 
 _LAST_ADDRESS = 31
 _LINES_AT_POWER_ON = 0x05
@@ -49,6 +46,8 @@ _W_REQUEST_BYTES = 2
 _WAKE = b"\x07\x00\x00\x00"
 _SLEEP = b"\x04\x00\x00\x00"
 _ALARM_BLOCKED = 0x80
+_NOT_FOLLOWED = frozenset("NR")
+"""Commands that have no reply of their own, or only after a reset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,36 +56,44 @@ class AdapterType:
 
     Attributes:
         version: 1170216: product 0x1170 (MK3), firmware 216.
-        mk3: knows `H`, `N` and the addressed slots `x` `y` `z`; longer `A` and `L` replies.
+        mk3: knows `H`; longer `A` and `L` replies.
         usb_powered: stays alive while VE.Bus sleeps.
+        addressed: an MK3 that knows the addressed slots `x` `y` `z`.
+        high_speed: an MK3 that knows `N`.
+        takes: most requests that may be outstanding; what comes on top is lost. ``None``: any number.
     """
 
     version: int
     mk3: bool
     usb_powered: bool = False
+    addressed: bool = True
+    high_speed: bool = True
+    takes: int | None = None
 
 
-@dataclass(slots=True)
-class _Pending:
-    """A frame that is due later. ``slot`` is the winmon letter it answers, ``F``, or empty."""
+def _any_adapter(_kind: AdapterType) -> bool:
+    return True
 
-    due: float
-    order: int
-    frame: Frame
-    slot: str
-    cancelled: bool = False
 
-    def __lt__(self, other: _Pending) -> bool:
-        return (self.due, self.order) < (other.due, other.order)
+def _is_mk3(kind: AdapterType) -> bool:
+    return kind.mk3
+
+
+def _is_addressed(kind: AdapterType) -> bool:
+    return kind.mk3 and kind.addressed
+
+
+def _has_high_speed(kind: AdapterType) -> bool:
+    return kind.mk3 and kind.high_speed
 
 
 @dataclass(frozen=True, slots=True)
 class _Command:
-    """How the adapter takes a command letter: lengths of its data, and what is done."""
+    """How the adapter takes a command letter: lengths of its data, what is done, which adapters know it."""
 
     lengths: Collection[int]
     handler: Callable[[bytes], None]
-    mk3_only: bool = False
+    known_to: Callable[[AdapterType], bool] = _any_adapter
 
 
 class Adapter:
@@ -108,9 +115,17 @@ class Adapter:
         """Fault: sends nothing at all, not even ``V``."""
         self.stuck = False
         """Fault: sends its ``V`` once a second and answers nothing."""
+        self.foreign_configuration_every = 0
+        """Fault: at high speed every so-manieth reply to `F 07` comes from another device; 0: none (§1)."""
+        self.speed = Speed()
+        """Speed of the line, and what goes wrong with it."""
+        self.exchanges = Exchanges(log)
+        """What was outstanding when."""
         self.now = 0.0
-        self._queue: list[_Pending] = []
-        self._order = 0
+        self._written = 0.0
+        """When the client wrote the frame that is being looked at."""
+        self._configurations = 0
+        self._outbox = Outbox()
         self._powered = True
         self._commands = self._command_table()
         self._power_on(0.0)
@@ -128,22 +143,42 @@ class Adapter:
         """ext0 of the last ``S`` that had one; compatibility at power-on (§4)."""
         self.lines = _LINES_AT_POWER_ON
         """Lines pulled to ground (``H``)."""
-        self.baudrate = LOW_BAUDRATE
-        """Speed the adapter listens and talks at."""
-        self.sync_missing = 0
-        """Bytes 0x55 still to come after an ``N``."""
-        self._sync_until = 0.0
-        self._slots: dict[str, int] = {}
-        self._info: _Pending | None = None
-        self._queue.clear()
+        self.speed.reset()
+        self._outbox.clear()
+        self.exchanges.end_all(now)
         self._boot_until = now
         self._last_sent = now
         self._apply_lines()
 
     def start(self, now: float) -> None:
-        """Power comes at ``now``: where the clock stands when the simulation begins."""
+        """Power comes at ``now``: where the clock stands when the simulation begins.
+
+        A speed that was set before stays: the adapter has been on all the time.
+        """
+        baudrate = self.baudrate
         self._power_on(now)
+        self.speed.set(baudrate)
         self.advance(now)
+
+    def power_cycle(self) -> None:
+        """Power is gone for a moment: everything is forgotten."""
+        if self._powered:
+            self._begin_again(BOOT_S, "adapter lost power for a moment")
+
+    def _begin_again(self, seconds: float, reason: str) -> None:
+        self._power_on(self.now)
+        self._boot_until = self.now + seconds
+        self.log.add(self.now, Kind.NOTE, reason)
+        self._outbox.put(self._boot_until, self._version_frame())
+
+    @property
+    def baudrate(self) -> int:
+        """Speed the adapter listens at. Set it to find the adapter there, as after a crash."""
+        return self.speed.listening
+
+    @baudrate.setter
+    def baudrate(self, baudrate: int) -> None:
+        self.speed.set(baudrate)
 
     @property
     def alive(self) -> bool:
@@ -158,13 +193,11 @@ class Adapter:
     @property
     def outstanding(self) -> dict[str, int]:
         """Replies still due, by slot letter (``F`` for info frames)."""
-        due = dict(self._slots)
-        if self._info is not None:
-            due["F"] = 1
-        return due
+        waiting = self._outbox.waiting
+        return {letter: count for letter, count in waiting.items() if letter in WINMON_LETTERS | {"F"}}
 
     def _apply_lines(self) -> None:
-        self.system.held_awake = bool(self.lines & _LINE_STANDBY)
+        self.system.hold_awake(bool(self.lines & _LINE_STANDBY))
         self.system.panel_detected = bool(self.lines & _LINE_PANEL_DETECT)
 
     # -- time ----------------------------------------------------------------------------------------------
@@ -172,15 +205,13 @@ class Adapter:
     @property
     def deadline(self) -> float | None:
         """When :meth:`poll` should be called again, if nothing is received before."""
-        times = [self.system.deadline]
+        times = [self.system.deadline, self._outbox.deadline]
         if self._powered:
             times.append(
                 self._last_sent + IDLE_VERSION_S if self.now >= self._boot_until else self._boot_until
             )
-            if self._queue:
-                times.append(self._queue[0].due)
-            if self.sync_missing:
-                times.append(self._sync_until)
+            if self.speed.sync_missing:
+                times.append(self.speed.sync_until)
         return min((time for time in times if time is not None), default=None)
 
     def advance(self, now: float) -> None:
@@ -192,47 +223,34 @@ class Adapter:
             self._powered = True
             self._power_on(self.now)
             self._boot_until = self.now + BOOT_S
-            self._send_later(self._boot_until, self._version_frame())
+            self._outbox.put(self._boot_until, self._version_frame())
         elif self._powered and not powered:
             self._powered = False
             self._power_on(self.now)
             self.log.add(self.now, Kind.NOTE, "adapter without power")
-        if self.sync_missing and self.now >= self._sync_until:
-            self.sync_missing = 0
-            self.baudrate = LOW_BAUDRATE
+        if self.speed.give_up_sync(self.now):
             self.log.add(self.now, Kind.NOTE, "high speed given up: no bytes 0x55")
 
-    def poll(self, now: float) -> list[Frame]:
+    def poll(self, now: float) -> list[Outgoing]:
         """Frames that leave now, in order."""
         if now > self.now:
             self.advance(now)
-        frames: list[Frame] = []
-        while self._queue and self._queue[0].due <= self.now:
-            pending = heapq.heappop(self._queue)
-            self._release(pending)
-            if not pending.cancelled:
-                frames.append(pending.frame)
+        leaving = list(self._outbox.take(self.now))
         idle = self.now >= self._last_sent + IDLE_VERSION_S and self.now >= self._boot_until
-        if not frames and idle and self._powered and not self.sync_missing:
-            frames.append(self._version_frame())
-        if frames or idle:
+        if not leaving and idle and self._powered and not self.speed.sync_missing:
+            leaving.append(Outgoing(self._version_frame()))
+        if leaving or idle:
             self._last_sent = self.now
-        if self.silent:
-            for frame in frames:
-                self.log.add(self.now, Kind.LOST, "adapter is silent", bytes(frame))
+        quiet = "adapter is silent" if self.silent else "speed: nothing is said" if self.speed.mute else ""
+        if quiet:
+            for one in leaving:
+                self.log.add(self.now, Kind.LOST, quiet, bytes(one.frame))
+                self.exchanges.end(one.answers, self.now)
             return []
-        frames = [self._with_leds(frame) for frame in frames]
-        for frame in frames:
-            self.log.add(self.now, Kind.SENT, data=bytes(frame))
-        return frames
-
-    def _release(self, pending: _Pending) -> None:
-        if pending is self._info:
-            self._info = None
-        if pending.slot in self._slots:
-            self._slots[pending.slot] -= 1
-            if not self._slots[pending.slot]:
-                del self._slots[pending.slot]
+        leaving = [Outgoing(self._with_leds(one.frame), one.answers) for one in leaving]
+        for one in leaving:
+            self.log.add(self.now, Kind.SENT, data=bytes(one.frame))
+        return leaving
 
     def _with_leds(self, frame: Frame) -> Frame:
         """LED status appended to a frame when the flag asks for it; `L` has it already."""
@@ -244,39 +262,35 @@ class Adapter:
 
     def sync(self, data: bytes, now: float) -> bytes:
         """Bytes received while the five 0x55 of a change of speed are due; what is left of them."""
-        if not self.sync_missing:
+        if not self.speed.sync_missing:
             return data
         self.advance(now)
         for index, byte in enumerate(data):
-            if not self.sync_missing:
+            if not self.speed.sync_missing:
                 return data[index:]
-            if byte == SYNC_BYTE:
-                self.sync_missing -= 1
-            else:
+            if not self.speed.take_sync(byte, self.now):
                 self.garbage(bytes((byte,)), now)
-        if not self.sync_missing:
-            self.log.add(self.now, Kind.NOTE, "high speed")
+            elif not self.speed.sync_missing:
+                self.log.add(self.now, Kind.NOTE, "high speed")
         return b""
 
     def garbage(self, data: bytes, now: float) -> None:
         """Bytes that are no frame arrived."""
         self.log.add(now, Kind.GARBAGE, "no frame", data)
 
-    def receive(self, frame: Frame, now: float) -> None:
-        """A frame from the client, complete at ``now``."""
-        self.advance(now)
+    def receive(self, frame: Frame, now: float, written: float | None = None) -> None:
+        """A frame from the client, complete at ``now``; ``written``: when the client wrote it."""
+        if now > self.now:
+            self.advance(now)
+        self._written = now if written is None else written
         raw = bytes(frame)
+        if self.speed.misheard():
+            self.garbage(raw, self.now)
+            return
         self.log.add(self.now, Kind.RECEIVED, data=raw)
-        if not self._powered:
-            self._unanswered("adapter has no power", raw)
-        elif self.now < self._boot_until:
-            self._unanswered("adapter is starting", raw)
-        elif self.sync_missing:
-            self._unanswered("change of speed not finished", raw)
-        elif self.stuck:
-            self._unanswered("adapter is stuck", raw)
-        elif frame.leds is not None:
-            self._unanswered("LED status in a request", raw)
+        reason = self._deaf_because(frame)
+        if reason:
+            self._unanswered(reason, raw)
         elif frame.type == FrameType.ADAPTER:
             self._adapter_command(frame, raw)
         elif frame.type == FrameType.COMMAND and frame.data in (_WAKE, _SLEEP):
@@ -290,27 +304,61 @@ class Adapter:
             if answer is None:
                 self._unanswered("query: no such device", raw)
             else:
-                self._reply_later(answer)
+                with self._followed("Q"):
+                    self._outbox.put(self.now + self.latency_s, answer, "Q")
         else:
             self._unanswered("unknown frame type", raw)
 
+    def _deaf_because(self, frame: Frame) -> str:
+        """Why the adapter takes no notice of a frame; empty: it does."""
+        if not self._powered:
+            return "adapter has no power"
+        if self.now < self._boot_until:
+            return "adapter is starting"
+        if not self.speed.settled(self.now):
+            return "change of speed not finished"
+        if self.stuck:
+            return "adapter is stuck"
+        if frame.leds is not None:
+            return "LED status in a request"
+        if frame.type == FrameType.ADAPTER and frame.data == b"R":
+            return ""
+        if self.speed.dead:
+            return "speed: dead half-way"
+        takes = self.kind.takes
+        if takes is not None and self.exchanges.open_count(self._written) >= takes:
+            return "too many outstanding for this adapter"
+        return ""
+
     def panel_acts(self, panel: Panel, bit3: bool = False) -> None:
         """Another panel on the bus sends its frame. ``bit3``: in the form with bit 3 set (§3.2)."""
-        self.system.panel(panel)
+        self.system.panel(panel, by_dmc=True)
         if self._powered and self.flags & _FLAG_FORWARD_PANELS:
             mode = 0x08 | panel.mode - 1 if bit3 else panel.mode
             frame = Frame(FrameType.PANEL, struct.pack("<BHBB", mode, panel.limit, 1, _FLAG_AMPS))
-            self._send_later(self.now, frame)
+            self._outbox.put(self.now, frame)
 
     def _adapter_command(self, frame: Frame, raw: bytes) -> None:
         letter = frame.data[:1].decode("latin-1")
         command = self._commands.get(letter)
-        if command is None or (command.mk3_only and not self.kind.mk3):
+        if command is None or not command.known_to(self.kind):
             self._unanswered("unknown command", raw)
         elif len(frame.data) - 1 not in command.lengths:
             self._unanswered("wrong length", raw)
-        else:
+        elif letter in _NOT_FOLLOWED:
             command.handler(frame.data[1:])
+        else:
+            with self._followed(letter.upper()):
+                command.handler(frame.data[1:])
+
+    @contextmanager
+    def _followed(self, letter: str) -> Iterator[None]:
+        """Follow a request until its reply is through; one that gets no reply is never outstanding."""
+        exchange = self.exchanges.begin(letter, self._written, self.now)
+        put_before = self._outbox.put_count
+        yield
+        if self._outbox.put_count == put_before:
+            exchange.through = exchange.written
 
     def _command_table(self) -> dict[str, _Command]:
         """Adapter commands (§3)."""
@@ -318,9 +366,9 @@ class Adapter:
             "A": _Command((2,), self._on_address),
             "D": _Command((0,), self._on_state),
             "F": _Command(range(1, 8), self._on_info),
-            "H": _Command((0, 1), self._on_lines, mk3_only=True),
+            "H": _Command((0, 1), self._on_lines, _is_mk3),
             "L": _Command((0,), self._on_leds),
-            "N": _Command((0,), self._on_high_speed, mk3_only=True),
+            "N": _Command((0,), self._on_high_speed, _has_high_speed),
             "R": _Command((0,), self._on_reset),
             "S": _Command((5, 7, 8), self._on_switch),
             "V": _Command((0,), self._on_version),
@@ -328,7 +376,7 @@ class Adapter:
         }
         for letter in "XYZ":
             table[letter] = _Command(range(1, 33), self._winmon_on(letter))
-            table[letter.lower()] = _Command(range(2, 34), self._winmon_addressed_on(letter), mk3_only=True)
+            table[letter.lower()] = _Command(range(2, 34), self._winmon_addressed_on(letter), _is_addressed)
         return table
 
     # -- adapter commands ----------------------------------------------------------------------------------
@@ -349,7 +397,7 @@ class Adapter:
         self._reply_now("D", bytes((mode, 0xFF, 0xFF, self.address, self.flags, self.ext0)))
 
     def _on_version(self, _data: bytes) -> None:
-        self._send_later(self.now + ADAPTER_LATENCY_S, self._version_frame())
+        self._outbox.put(self.now + ADAPTER_LATENCY_S, self._version_frame(), "V")
 
     def _version_frame(self) -> Frame:
         """`V`: MK3 adapters keep saying `B`; the recorded MK2 says its address once one was set."""
@@ -357,10 +405,7 @@ class Adapter:
         return adapter_frame("V", struct.pack("<IB", self.kind.version, mode))
 
     def _on_reset(self, _data: bytes) -> None:
-        self._power_on(self.now)
-        self._boot_until = self.now + RESET_S
-        self.log.add(self.now, Kind.NOTE, "adapter reset")
-        self._send_later(self._boot_until, self._version_frame())
+        self._begin_again(RESET_S, "adapter reset")
 
     def _on_lines(self, data: bytes) -> None:
         if data:
@@ -377,18 +422,16 @@ class Adapter:
         tail = bytes((_ALARM_BLOCKED, 0)) if self.kind.mk3 else b""
         self._reply_now("L", bytes((on, blink, alarms, error)) + tail)
 
-    def _on_high_speed(self, _data: bytes) -> None:
-        self.baudrate = HIGH_BAUDRATE
-        self.sync_missing = SYNC_COUNT
-        self._sync_until = self.now + SYNC_WITHIN_S
+    def _on_high_speed(self, data: bytes) -> None:
+        if not self.speed.ask_high(self.now):
+            self._unanswered("N: ignored", data)
 
     def _on_switch(self, data: bytes) -> None:
         mode, limit, one, flags = struct.unpack_from("<BHBB", data)
         if one != 1:
             self._unanswered("S: fourth byte is not 1", data)
             return
-        if self._info is not None:
-            self._cancel_info("F reply lost to an S")
+        self._cancel_info("F reply lost to an S")
         self.flags = flags
         if len(data) > 5:
             self.ext0 = data[6]
@@ -407,8 +450,7 @@ class Adapter:
         if kind > 8 or len(rest) not in wanted:
             self._unanswered("F: unknown kind or wrong length", data)
             return
-        if self._info is not None:
-            self._cancel_info("F reply lost to another F")
+        self._cancel_info("F reply lost to another F")
         if kind == 6:
             self.system.snapshot(rest)
         elif kind == 8:
@@ -420,7 +462,7 @@ class Adapter:
             if frame is None:
                 self._unanswered("F: nobody to answer", data)
             else:
-                self._info = self._send_later(self.now + self.latency_s, frame, "F")
+                self._outbox.put(self.now + self.latency_s, frame, "F")
 
     def _info_frame(self, kind: int, rest: bytes) -> Frame | None:
         if kind == 0:
@@ -429,14 +471,23 @@ class Adapter:
             return self.system.ac_info(kind - 1)
         if kind == 5:
             return self.system.input_config()
-        return self.system.configuration(rest[0])
+        return self.system.configuration(self._who_answers(rest[0]))
+
+    def _who_answers(self, address: int) -> int:
+        """The device that answers `F 07`: at high speed not always the one asked (§1)."""
+        self._configurations += 1
+        every = self.foreign_configuration_every
+        if not self.speed.high or not every or self._configurations % every:
+            return address
+        others = [other for other, device in self.system.devices.items() if device.reachable]
+        self.log.add(self.now, Kind.NOTE, "F 07 answered by another device", bytes((address,)))
+        return next((other for other in others if other > address), others[0] if others else address)
 
     def _cancel_info(self, reason: str) -> None:
         """The adapter remembers only the last requested kind (§3.3)."""
-        if self._info is not None:
-            self._info.cancelled = True
-            self.log.add(self.now, Kind.LOST, reason, bytes(self._info.frame))
-            self._info = None
+        for frame in self._outbox.cancel("F"):
+            self.log.add(self.now, Kind.LOST, reason, bytes(frame))
+            self.exchanges.end("F", self.now)
 
     # -- winmon --------------------------------------------------------------------------------------------
 
@@ -449,7 +500,7 @@ class Adapter:
     def _winmon(self, slot: str, data: bytes, address: int) -> None:
         command = data[0]
         raw = slot.encode() + data
-        if slot in self._slots:
+        if slot in self._outbox.waiting:
             self._unanswered("slot has a command outstanding", raw)
             return
         device = self.system.device(address)
@@ -465,8 +516,7 @@ class Adapter:
             self._unanswered("W: reply does not fit", raw)
             return
         for frame in frames:
-            self._send_later(self.now + self.latency_s, frame, slot)
-        self._slots[slot] = len(frames)
+            self._outbox.put(self.now + self.latency_s, frame, slot, last=frame is frames[-1])
 
     @staticmethod
     def _winmon_frames(slot: str, groups: Groups, form: Form) -> list[Frame] | None:
@@ -492,16 +542,7 @@ class Adapter:
     # -- sending -------------------------------------------------------------------------------------------
 
     def _reply_now(self, letter: str, data: bytes) -> None:
-        self._send_later(self.now + ADAPTER_LATENCY_S, adapter_frame(letter, data))
-
-    def _reply_later(self, frame: Frame) -> None:
-        self._send_later(self.now + self.latency_s, frame)
-
-    def _send_later(self, due: float, frame: Frame, slot: str = "") -> _Pending:
-        self._order += 1
-        pending = _Pending(due, self._order, frame, slot)
-        heapq.heappush(self._queue, pending)
-        return pending
+        self._outbox.put(self.now + ADAPTER_LATENCY_S, adapter_frame(letter, data), letter)
 
     def _unanswered(self, reason: str, data: bytes) -> None:
         self.log.add(self.now, Kind.UNANSWERED, reason, data)

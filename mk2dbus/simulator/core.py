@@ -5,14 +5,15 @@ Tests run a day of inverter life with it in a second; :mod:`.simulator` puts it 
 
 from __future__ import annotations
 
-from mk2dbus.mk2.framing import Frame
-
-from .adapter import LOW_BAUDRATE, Adapter
+from .adapter import Adapter
 from .device import Device, FrontSwitch
 from .events import EventLog, Kind
+from .exchanges import Exchanges
 from .line import Damage, Receiver, Transmitter, at_wrong_speed, damaged
+from .outbox import Outgoing
 from .plant import Plant
 from .profiles import DEFAULT_PROFILE, PROFILES
+from .speed import LOW_BAUDRATE
 from .system import Panel, System
 
 HEARTBEAT_S = 1.0
@@ -60,6 +61,8 @@ class Core:
         self.sent_bytes = 0
         self._started = False
         self._lived_until = 0.0
+        self._next_event = 0.0
+        """When adapter or devices will have something to do; not the line, which needs them not."""
         self._touched = False
         """Somebody laid hands on it: look at once, without waiting for the heartbeat."""
         self._receiver = Receiver(self._count_garbage)
@@ -88,21 +91,30 @@ class Core:
             return device
         raise LookupError(f"profile {self.profile.name} has no device")
 
+    @property
+    def exchanges(self) -> Exchanges:
+        """What was outstanding when."""
+        return self.adapter.exchanges
+
     def press_panel(self, mode: int, limit_a: float, bit3: bool = False) -> None:
         """Another panel on the bus acts: switch position 1…4 and current limit (§3.2)."""
         self.adapter.panel_acts(Panel(mode, round(10 * limit_a)), bit3)
-        self._touched = True
+        self.touch()
 
     def turn_front_switch(self, position: FrontSwitch) -> None:
         """Turn the switch on the units; from off to another position it wakes them."""
         self.system.turn_front_switch(position)
+        self.touch()
+
+    def touch(self) -> None:
+        """Something was changed by hand: the next :meth:`run` looks at it, whatever the time."""
         self._touched = True
 
     # -- the line ------------------------------------------------------------------------------------------
 
     @property
     def baudrate(self) -> int:
-        """Speed of the line now; 0: not paced."""
+        """Speed of the line to the adapter now; 0: not paced."""
         return self.adapter.baudrate if self.paced else 0
 
     @property
@@ -111,40 +123,38 @@ class Core:
         sending = self._transmitter.deadline
         return self._next_event if sending is None else min(self._next_event, sending)
 
-    @property
-    def _next_event(self) -> float:
-        """When adapter or devices will have something to do; not the line, which needs them not."""
-        times = (self.adapter.deadline, self._receiver.deadline, self._lived_until + HEARTBEAT_S)
-        return min(time for time in times if time is not None)
-
     def feed(self, data: bytes, now: float) -> None:
         """Bytes the client wrote at ``now``."""
         self._live_until(now)
         self.received_bytes += len(data)
-        if self._wrong_speed:
-            data = at_wrong_speed(data, self.client_baudrate or LOW_BAUDRATE, self.adapter.baudrate)
+        client, adapter = self._client_baudrate, self.adapter.speed.listening
+        if client not in (None, adapter):
+            data = at_wrong_speed(data, client or LOW_BAUDRATE, adapter)
         at = now
         for pause, piece in damaged(self.incoming, data):
             at += pause
             self._receiver.push(self.adapter.sync(piece, now), at, self.baudrate)
+        self._look_ahead()
 
     def run(self, now: float) -> bytes:
         """Live until ``now``; the bytes that the client has received by then."""
         self._live_until(now)
         data = self._transmitter.take(now)
         self.sent_bytes += len(data)
-        if self._wrong_speed:
-            data = at_wrong_speed(data, self.adapter.baudrate, self.client_baudrate or LOW_BAUDRATE)
+        client, adapter = self._client_baudrate, self.adapter.speed.talking
+        if data and client not in (None, adapter):
+            data = at_wrong_speed(data, adapter, client or LOW_BAUDRATE)
         return data
 
     def cut_line(self) -> None:
         """The cable is pulled: what is under way either way is lost. The adapter lives on."""
         self._receiver.clear()
         self._transmitter.clear()
+        self._look_ahead()
 
     @property
-    def _wrong_speed(self) -> bool:
-        return self.paced and self.client_baudrate not in (None, self.adapter.baudrate)
+    def _client_baudrate(self) -> int | None:
+        return self.client_baudrate if self.paced else None
 
     def _live_until(self, now: float) -> None:
         """Everything that happens until ``now``, each at its own time: being late does not add up."""
@@ -153,32 +163,44 @@ class Core:
             self._started = True
             self.adapter.start(now)
             self._live_at(now)
-        while (at := self._next_event) <= now:
-            self._live_at(at)
+        while self._next_event <= now:
+            self._live_at(self._next_event)
         if self._touched:
             self._touched = False
             self.adapter.advance(now)
             self._live_at(now)
 
+    def _look_ahead(self) -> None:
+        times = (self.adapter.deadline, self._receiver.deadline, self._lived_until + HEARTBEAT_S)
+        self._next_event = min(time for time in times if time is not None)
+
     def _live_at(self, at: float) -> None:
         self._lived_until = max(at, self._lived_until)
         self._send(self.adapter.poll(at), at)
-        for arrived, frame in self._receiver.pop(at):
-            self.adapter.receive(frame, arrived)
+        for arrived, written, frame in self._receiver.pop(at):
+            self.adapter.receive(frame, arrived, written)
             self._send(self.adapter.poll(at), at)
         if not self.adapter.alive:
             self._transmitter.clear()
+        self._look_ahead()
 
-    def _send(self, frames: list[Frame], at: float) -> None:
-        for frame in frames:
-            raw = bytes(frame)
+    def _send(self, leaving: list[Outgoing], at: float) -> None:
+        for one in leaving:
+            raw = self.adapter.speed.spoilt(bytes(one.frame))
+            through = at
             if self._transmitter.backlog + len(raw) > OUTPUT_BUFFER:
                 self.log.add(at, Kind.LOST, "output buffer full", raw)
-                continue
-            start = at
-            for pause, piece in damaged(self.outgoing, raw):
-                start += pause
-                self._transmitter.push(piece, start, self.baudrate)
+            else:
+                start = at
+                for pause, piece in damaged(self.outgoing, raw):
+                    start += pause
+                    through = self._transmitter.push(piece, start, self._talking_baudrate)
+            if one.answers:
+                self.adapter.exchanges.end(one.answers, through)
+
+    @property
+    def _talking_baudrate(self) -> int:
+        return self.adapter.speed.talking if self.paced else 0
 
     def _count_garbage(self, count: int, at: float) -> None:
         self.adapter.garbage(bytes((min(count, 0xFF),)), at)

@@ -22,6 +22,8 @@ class Kind(StrEnum):
     """A setting written to EEPROM."""
     RAM_WRITTEN = "ram written"
     """A RAM variable, or a setting in RAM only."""
+    VIOLATION = "violation"
+    """What a client must not do with what is outstanding (§3): it works or not, as luck has it."""
     NOTE = "note"
     """Allowed but noteworthy, or a change of state: asleep, awake, reset."""
     RECEIVED = "received"

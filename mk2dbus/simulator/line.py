@@ -15,8 +15,9 @@ from mk2dbus.mk2.framing import Frame, FrameCutter
 BITS_PER_BYTE = 10
 INCOMPLETE_S = 0.3
 """Time after which a frame that does not go on is dropped."""
-CHUNK_S = 0.008
-"""Bytes to the client are handed over in pieces of about this length, as a USB adapter does."""
+CHUNK_S = 0.016
+"""Bytes to the client are handed over in pieces of about this length, as USB serial adapters do by default;
+the end of a frame comes at its own time."""
 
 Damage = Callable[[bytes], bytes | Iterable[tuple[float, bytes]]]
 """A fault on the line: gets bytes, gives what is left of them, or pieces each with a pause (s) before it."""
@@ -55,15 +56,19 @@ class Receiver:
         self._cutter = FrameCutter()
         self._dropped = 0
         self._free_at = 0.0
-        self._ready: deque[tuple[float, Frame]] = deque()
+        self._written = 0.0
+        self._ready: deque[tuple[float, float, Frame]] = deque()
 
     def push(self, data: bytes, now: float, baudrate: int) -> None:
         """Bytes the client wrote at ``now``; they arrive one after the other behind those still under way."""
         at = max(now, self._free_at)
-        for byte in data:
-            at += byte_time(baudrate)
-            self._give_up(at)
-            self._take(at, self._cutter.feed(bytes((byte,))))
+        self._give_up(at)
+        self._written = now
+        byte_s = byte_time(baudrate)
+        for index in range(len(data)):
+            at += byte_s
+            self._take(at, self._cutter.feed(data[index : index + 1]))
+        if data:
             self._free_at = at
 
     def clear(self) -> None:
@@ -80,8 +85,8 @@ class Receiver:
             return self._ready[0][0]
         return self._free_at + INCOMPLETE_S if self._cutter.pending else None
 
-    def pop(self, now: float) -> list[tuple[float, Frame]]:
-        """Frames whose last byte has arrived by ``now``, with the time when it did."""
+    def pop(self, now: float) -> list[tuple[float, float, Frame]]:
+        """Frames whose last byte has arrived by ``now``, with the times when it did and was written."""
         self._give_up(now)
         frames = []
         while self._ready and self._ready[0][0] <= now:
@@ -94,7 +99,7 @@ class Receiver:
             self._take(at, self._cutter.give_up())
 
     def _take(self, at: float, frames: list[Frame]) -> None:
-        self._ready.extend((at, frame) for frame in frames)
+        self._ready.extend((at, self._written, frame) for frame in frames)
         dropped = self._cutter.dropped_bytes - self._dropped
         if dropped:
             self._dropped = self._cutter.dropped_bytes
@@ -134,12 +139,13 @@ class Transmitter:
         """Bytes that have not left yet."""
         return sum(len(run.data) - run.sent for run in self._runs)
 
-    def push(self, data: bytes, now: float, baudrate: int) -> None:
-        """Bytes that are to leave from ``now`` on, behind those before them."""
+    def push(self, data: bytes, now: float, baudrate: int) -> float:
+        """Bytes that are to leave from ``now`` on, behind those before them; when the last is through."""
         if data:
             run = _Run(max(now, self._free_at), byte_time(baudrate), data)
             self._runs.append(run)
             self._free_at = run.end
+        return max(now, self._free_at)
 
     def clear(self) -> None:
         """Forget what has not left (no power)."""

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from .adapter import AdapterType
-from .device import Assistant, Device, DeviceType
+from .assistants import Assistant, CurrentSensor, Ess
+from .battery import Battery
+from .device import Device
 from .events import EventLog
-from .plant import AcInput, Battery, Plant
+from .plant import AcInput, Generator, Location, Plant
+from .products import (
+    DeviceType,
+    multiplus2_120v,
+    multiplus2_230v,
+    multiplus2_556,
+    multiplus_158,
+    multiplus_209,
+    multiplus_305,
+    multiplus_old,
+    quattro,
+)
 from .system import System
-from .tables import RamInfo, SettingInfo, load_ram, load_settings
 
 MK2 = AdapterType(version=1130134, mk3=False)
 """The MK2 of the recordings."""
 MK3 = AdapterType(version=1170216, mk3=True)
 _FIRST_UNIQUE = 0x0300A17C
-_OLD_SETTINGS = range(66)
-"""Settings of devices before the new ones: those of the protocol document."""
-_FIRST_300_RAM = 16
-"""First RAM variable that exists from firmware 3xx on only."""
-_BATTERY_SETTINGS_V = (2, 3, 11, 12, 17, 18, 29, 30, 54, 58)
+_BMS_VERSION = 1145112
+_DMC_VERSION = 1110206
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,84 +49,9 @@ class Profile:
     build: Callable[[EventLog], System]
 
 
-def _changed(
-    infos: Mapping[int, SettingInfo], changes: Mapping[int, tuple[int, int, int]]
-) -> dict[int, SettingInfo]:
-    """Infos with other defaults and limits: id → (default, minimum, maximum), raw."""
-    return {
-        **infos,
-        **{
-            number: replace(infos[number], default=default, minimum=minimum, maximum=maximum)
-            for number, (default, minimum, maximum) in changes.items()
-        },
-    }
-
-
-def _multiplus2_120v() -> DeviceType:
-    """MultiPlus-II 48/3000/35-50 120V, firmware 560: the device of the tables."""
-    return DeviceType(
-        version=2729560,
-        new=True,
-        settings=load_settings(),
-        ram=load_ram(),
-        rated_w=2400,
-        version_tail=b"\x07\x01",
-    )
-
-
-def _europe(infos: Mapping[int, SettingInfo], charge_a: int, input_a: int) -> dict[int, SettingInfo]:
-    """The same device for 230 V 50 Hz, with another charger and transfer switch."""
-    flags0 = infos[0]
-    return _changed(
-        infos,
-        {
-            0: (flags0.default & ~0x0004, flags0.minimum, flags0.maximum),
-            4: (charge_a, 0, charge_a),
-            5: (230, 210, 245),
-            6: (10 * input_a, 10, 10 * input_a),
-            44: (180, 180, 230),
-            46: (170, 135, 170),
-            62: (50000, 38461, 55555),
-        },
-    )
-
-
-def _multiplus_old() -> DeviceType:
-    """MultiPlus 12/3000/120-16, firmware 150: settings 0…65, replies in parts."""
-    infos = {number: info for number, info in load_settings().items() if number in _OLD_SETTINGS}
-    # A 12 V battery has a quarter of every voltage.
-    quarter = {
-        number: (infos[number].default // 4, infos[number].minimum // 4, infos[number].maximum // 4)
-        for number in _BATTERY_SETTINGS_V
-    }
-    low_alarm = {63: (32768, 31838, 33968)}
-    mains = {44: (180, 180, 230), 46: (170, 135, 170), 62: (50000, 38461, 55555)}
-    flags = {0: (0x89B0, 0, 0x6FFC)}
-    rated = {4: (120, 0, 120), 5: (230, 210, 245), 6: (160, 10, 160)}
-    infos = _changed(infos, {**quarter, **low_alarm, **mains, **flags, **rated})
-    infos = {number: replace(info, access=0) for number, info in infos.items()}
-    ram: dict[int, RamInfo] = {number: info for number, info in load_ram().items() if number < _FIRST_300_RAM}
-    return DeviceType(version=1909150, new=False, settings=infos, ram=ram, rated_w=2400)
-
-
-def _quattro() -> DeviceType:
-    """Quattro 48/5000/70-2x100, firmware 481: two AC inputs, 230 V."""
-    infos = _europe(load_settings(), charge_a=70, input_a=100)
-    infos[49] = replace(infos[6], id=49, name="SecondInputCurrentLimit", default=160)
-    for number, mask in ((0, 0xEFFC), (60, 0x03FF)):
-        infos[number] = replace(infos[number], maximum=mask)
-    return DeviceType(2658481, True, infos, load_ram(), rated_w=4000, version_tail=b"\x07\x01")
-
-
-def _multiplus2_230v() -> DeviceType:
-    """MultiPlus-II 48/5000/70-50, firmware 494, 230 V."""
-    infos = _europe(load_settings(), charge_a=70, input_a=50)
-    return DeviceType(2623494, True, infos, load_ram(), rated_w=4000, version_tail=b"\x07\x01")
-
-
 @dataclass(frozen=True, slots=True)
 class _Site:
-    """What a system stands in: battery, mains, load."""
+    """What a system stands in: battery, mains, load, generators."""
 
     nominal_v: float
     mains_v: float
@@ -126,104 +60,166 @@ class _Site:
     phases: int = 1
     inputs: int = 1
     capacity_ah: float = 200.0
+    generators: tuple[Generator, ...] = ()
 
 
-def _system(
-    log: EventLog,
-    kind: DeviceType,
-    addresses: tuple[int, ...],
-    site: _Site,
-    assistants: Callable[[], list[Assistant]] = list,
-    bms_version: int | None = None,
-) -> System:
-    """Devices of one kind at some addresses, at one site."""
-    plant = Plant(
-        battery=Battery(site.nominal_v, site.capacity_ah),
-        phases=site.phases,
-        inputs=[AcInput([site.mains_v] * site.phases, site.hertz) for _ in range(site.inputs)],
-        load_w=site.load_w,
-    )
-    devices = [
-        Device(
-            kind=kind,
-            address=address,
-            unique=_FIRST_UNIQUE + address,
-            serial=f"HQ2223{address:05}",
-            plant=plant,
-            log=log,
-            assistants=assistants(),
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """A system as data.
+
+    Attributes:
+        kinds: what stands at which address.
+        assistants: of the master of each phase, made anew for each.
+    """
+
+    site: _Site
+    kinds: Mapping[int, Callable[[], DeviceType]]
+    assistants: Callable[[Plant], list[Assistant]] = field(default=lambda _plant: [])
+    bms_version: int | None = None
+    dmc_version: int | None = None
+
+    def __call__(self, log: EventLog) -> System:
+        """The system, new."""
+        site = self.site
+        plant = Plant(
+            battery=Battery(site.nominal_v, site.capacity_ah),
+            phases=site.phases,
+            inputs=[AcInput([site.mains_v] * site.phases, site.hertz) for _ in range(site.inputs)],
+            load_w=site.load_w,
         )
-        for address in addresses
-    ]
-    return System(devices, plant, log, bms_version=bms_version)
+        plant.generators = [replace(generator) for generator in site.generators]
+        kinds = {kind: kind() for kind in set(self.kinds.values())}
+        devices = [
+            Device(
+                kind=kinds[kind],
+                address=address,
+                unique=_FIRST_UNIQUE + address,
+                serial=f"HQ2223{address:05}",
+                plant=plant,
+                log=log,
+                assistants=self.assistants(plant) if address < site.phases else [],
+            )
+            for address, kind in self.kinds.items()
+        ]
+        return System(devices, plant, log, self.bms_version, self.dmc_version)
+
+
+def _all(kind: Callable[[], DeviceType], *addresses: int) -> dict[int, Callable[[], DeviceType]]:
+    return dict.fromkeys(addresses, kind)
+
+
+def _ess(_plant: Plant) -> list[Assistant]:
+    """As recorded: two other assistants first; the setpoint is RAM variable 131."""
+    return [Assistant(9), Assistant(4), Ess()]
+
+
+def _sensors(plant: Plant) -> list[Assistant]:
+    return [Ess(), *(CurrentSensor(generator) for generator in plant.generators)]
 
 
 _HOME_120V = _Site(nominal_v=48, mains_v=120, hertz=60, load_w=420)
+_HOME_230V = _Site(nominal_v=48, mains_v=230, hertz=50, load_w=600)
 _BOAT_230V = _Site(nominal_v=12, mains_v=230, hertz=50, load_w=180, capacity_ah=400)
+_FARM = replace(_HOME_230V, phases=3, load_w=2400, capacity_ah=600)
+_SOLAR = (Generator(Location.OUTPUT, 0, 900.0), Generator(Location.INPUT, 0, 500.0))
 
-
-def _multiplus2(log: EventLog) -> System:
-    return _system(log, _multiplus2_120v(), (0,), _HOME_120V)
-
-
-def _ess(log: EventLog) -> System:
-    return _system(
-        log, _multiplus2_120v(), (0,), _HOME_120V, lambda: [Assistant(9), Assistant(4), Assistant(5, [0, 0])]
-    )
-
-
-def _old(log: EventLog) -> System:
-    return _system(log, _multiplus_old(), (0,), _BOAT_230V)
-
-
-def _quattro3(log: EventLog) -> System:
-    site = _Site(48, 230, 50, load_w=2400, phases=3, inputs=2, capacity_ah=600)
-    return _system(log, _quattro(), (0, 1, 2), site)
-
-
-def _parallel3(log: EventLog) -> System:
-    site = _Site(48, 230, 50, load_w=3000, capacity_ah=600)
-    return _system(log, _multiplus2_230v(), (0, 3, 6), site)
-
-
-def _split2(log: EventLog) -> System:
-    site = _Site(48, 120, 60, load_w=900, phases=2, capacity_ah=400)
-    return _system(log, _multiplus2_120v(), (0, 1), site)
-
-
-def _bms(log: EventLog) -> System:
-    return _system(log, _multiplus2_120v(), (0,), _HOME_120V, bms_version=1145112)
-
-
-def _nodevice(log: EventLog) -> System:
-    plant = Plant(Battery(48), 1, [AcInput([120.0], 60)], 0)
-    return System([], plant, log)
-
-
-PROFILES: dict[str, Profile] = {
-    profile.name: profile
-    for profile in (
-        Profile(
-            "multiplus2", "MultiPlus-II 48/3000/35-50 120V 60 Hz, firmware 560, on an MK3.", MK3, _multiplus2
+_PROFILES = (
+    Profile(
+        "multiplus2",
+        "MultiPlus-II 48/3000/35-50 120V 60 Hz, firmware 560, on an MK3.",
+        MK3,
+        _Layout(_HOME_120V, _all(multiplus2_120v, 0)),
+    ),
+    Profile(
+        "multiplus2-ess",
+        "The same with the ESS assistant, setpoint in RAM variable 131.",
+        MK3,
+        _Layout(_HOME_120V, _all(multiplus2_120v, 0), _ess),
+    ),
+    Profile(
+        "multiplus-old",
+        "MultiPlus 12/3000/120-16 230 V, firmware 150, replies in parts, on an MK2.",
+        MK2,
+        _Layout(_BOAT_230V, _all(multiplus_old, 0)),
+    ),
+    Profile(
+        "quattro",
+        "Quattro 48/5000/70-2x100, two AC inputs.",
+        MK3,
+        _Layout(replace(_HOME_230V, inputs=2), _all(quattro, 0)),
+    ),
+    Profile(
+        "quattro3",
+        "Three Quattro 48/5000/70-2x100 in three phases, two AC inputs.",
+        MK3,
+        _Layout(replace(_FARM, inputs=2), _all(quattro, 0, 1, 2)),
+    ),
+    Profile(
+        "ess3",
+        "Three MultiPlus-II 48/5000/70-50 in three phases, each with the ESS assistant.",
+        MK3,
+        _Layout(_FARM, _all(multiplus2_230v, 0, 1, 2), _ess),
+    ),
+    Profile(
+        "parallel3",
+        "Three MultiPlus-II 48/5000/70-50 in parallel, one phase.",
+        MK3,
+        _Layout(replace(_HOME_230V, load_w=3000, capacity_ah=600), _all(multiplus2_230v, 0, 3, 6)),
+    ),
+    Profile(
+        "parallel-3phase",
+        "Six MultiPlus-II 48/5000/70-50: three phases of two units, addresses 0 to 5.",
+        MK3,
+        _Layout(replace(_FARM, load_w=6000), _all(multiplus2_230v, *range(6))),
+    ),
+    Profile(
+        "mixed",
+        "Three phases, five units of different product and firmware; the slaves report invalid power.",
+        MK3,
+        _Layout(
+            replace(_FARM, load_w=4500),
+            {0: multiplus2_230v, 1: multiplus2_556, 2: multiplus_209, 3: multiplus_305, 4: multiplus_158},
         ),
-        Profile(
-            "multiplus2-ess", "The same with the ESS assistant, setpoint in RAM variable 131.", MK3, _ess
-        ),
-        Profile(
-            "multiplus-old",
-            "MultiPlus 12/3000/120-16 230 V, firmware 150, replies in parts, on an MK2.",
-            MK2,
-            _old,
-        ),
-        Profile("quattro3", "Three Quattro 48/5000/70-2x100 in three phases, two AC inputs.", MK3, _quattro3),
-        Profile("parallel3", "Three MultiPlus-II 48/5000/70-50 in parallel, one phase.", MK3, _parallel3),
-        Profile("split2", "Two MultiPlus-II 48/3000/35-50 120V in split phase.", MK3, _split2),
-        Profile("bms", "multiplus2 with a VE.Bus BMS: mode and limit are not adjustable.", MK3, _bms),
-        Profile(
-            "nodevice", "An MK3 with nothing on its VE.Bus side.", replace(MK3, usb_powered=True), _nodevice
-        ),
-    )
-}
+    ),
+    Profile(
+        "big",
+        "32 MultiPlus-II 48/5000/70-50: every address there is, in three phases.",
+        MK3,
+        _Layout(replace(_FARM, load_w=30000, capacity_ah=6000), _all(multiplus2_230v, *range(32))),
+    ),
+    Profile(
+        "split2",
+        "Two MultiPlus-II 48/3000/35-50 120V in split phase.",
+        MK3,
+        _Layout(replace(_HOME_120V, phases=2, load_w=900, capacity_ah=400), _all(multiplus2_120v, 0, 1)),
+    ),
+    Profile(
+        "sensors",
+        "MultiPlus-II 48/5000/70-50 with ESS and two AC current sensors: solar at output and input.",
+        MK3,
+        _Layout(replace(_HOME_230V, generators=_SOLAR), _all(multiplus2_556, 0), _sensors),
+    ),
+    Profile(
+        "bms",
+        "multiplus2 with a VE.Bus BMS: mode and limit are not adjustable.",
+        MK3,
+        _Layout(_HOME_120V, _all(multiplus2_120v, 0), bms_version=_BMS_VERSION),
+    ),
+    Profile(
+        "dmc",
+        "multiplus2 with a Digital Multi Control: it alone sets mode and limit.",
+        MK3,
+        _Layout(_HOME_120V, _all(multiplus2_120v, 0), dmc_version=_DMC_VERSION),
+    ),
+    Profile(
+        "nodevice",
+        "An MK3 with nothing on its VE.Bus side.",
+        replace(MK3, usb_powered=True),
+        _Layout(replace(_HOME_120V, load_w=0), {}),
+    ),
+)
+
+PROFILES: dict[str, Profile] = {profile.name: profile for profile in _PROFILES}
 """All profiles by name."""
 
 DEFAULT_PROFILE = "multiplus2"

@@ -107,6 +107,16 @@ class Simulator:
         """Bytes for the client that were dropped because the port's buffer was full: nobody read."""
         return self._dropped_bytes + (self._pty.dropped_bytes if self._pty is not None else 0)
 
+    @property
+    def plugged(self) -> bool:
+        """Whether the cable is in."""
+        return self._pty is not None
+
+    def refresh(self) -> None:
+        """Come to the present time, and let take effect at once what was changed."""
+        self.core.touch()
+        self._wake_up()
+
     def press_panel(self, mode: int, limit_a: float, bit3: bool = False) -> None:
         """Another panel on the bus acts: switch position 1…4 and current limit."""
         self._wake_up()
@@ -157,6 +167,8 @@ class Simulator:
             return
         if self._timer is not None:
             self._timer.cancel()
+        if self._pty is not None:
+            self.core.client_baudrate = self._pty.client_baudrate
         data = self.core.run(self._loop.time())
         if data and self._pty is not None:
             self._pty.write(data)

@@ -7,14 +7,19 @@ from dataclasses import dataclass
 
 from mk2dbus.mk2.framing import Frame, FrameType
 
+from .charger import ChargeState
 from .device import Device, FrontSwitch
 from .events import EventLog, Kind
-from .plant import ChargeState, MainState, Plant
+from .plant import Level, Plant, SensorAlarm
+from .products import DeviceType
+from .unit import MainState, Unit
 
 SLEEP_AFTER_S = 4.0
 """Time from being switched off until the devices sleep, unless the standby line holds them awake."""
 RESET_S = 3.0
 """Time a device is away after a reset (F 8)."""
+WARM_C, HOT_C = 50.0, 60.0
+"""Temperatures of the battery from which there is a pre-alarm, an alarm."""
 
 LEDS_UNKNOWN = 0x1F
 _MAINS, _ABSORPTION, _BULK, _FLOAT = 0x01, 0x02, 0x04, 0x08
@@ -29,6 +34,11 @@ _DMC_PHASE, _BMS_PHASE = 0x80, 0x83
 _FLAG_REMOTE_OVERRULES = (30, 15)
 """Flags that allow a remote to change the current limit of AC input 1 and 2."""
 _KEEP_LIMIT = 0x8000
+_CHARGE_LEDS = _BULK | _ABSORPTION | _FLOAT
+_SENSOR_LEDS = {SensorAlarm.TEMPERATURE: _ABSORPTION | _FLOAT, SensorAlarm.VOLTAGE: _BULK | _ABSORPTION}
+"""LEDs that blink for the alarm of a sensor (§3.1)."""
+_ESS_INVERTING_LEDS = _BULK | _FLOAT
+"""LEDs that blink, as recorded, when ESS lets a unit invert."""
 
 _STAGE_LEDS = {
     ChargeState.INIT: (0, 0),
@@ -41,6 +51,11 @@ _STAGE_LEDS = {
     ChargeState.EQUALISE: (0, _BULK | _ABSORPTION | _FLOAT),
     ChargeState.BULK_STOPPED: (0, _BULK),
 }
+
+
+def _hot(celsius: float) -> Level:
+    """How bad a temperature of the battery is."""
+    return Level.FULL if celsius >= HOT_C else Level.PRE if celsius >= WARM_C else Level.OK
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +101,13 @@ class System:
         self.awake = True
         """Whether the devices are awake; an adapter that they supply is alive only then."""
         self.held_awake = False
-        """The adapter pulls the standby line."""
+        """The adapter pulls the standby line (:meth:`hold_awake`)."""
         self.panel_detected = False
         """The adapter pulls the panel detect line."""
         self.now = 0.0
         self._off_since: float | None = None
         self._restart_at: float | None = None
+        self._replaced = 0
 
     @property
     def leader(self) -> Device | None:
@@ -138,23 +154,55 @@ class System:
 
     def sleep(self, reason: str = "sleep frame") -> None:
         """Put the devices to sleep: no power for anything, the adapter included."""
-        if self.awake and self.devices:
+        if self.held_awake:
+            self.log.add(self.now, Kind.NOTE, "held awake by the standby line")
+        elif self.awake and self.devices:
             self.awake = False
             self.log.add(self.now, Kind.NOTE, f"asleep: {reason}")
             for device in self.devices.values():
                 device.unit.awake = False
+
+    def hold_awake(self, held: bool) -> None:
+        """The standby line: keeps the devices awake while they are switched off, and wakes them to that."""
+        self.held_awake = held
+        if held and not self.awake and self._restart_at is None and self.devices:
+            self._wake(self.now, "standby line", keep_switch=True)
 
     def wake(self, reason: str = "woken") -> None:
         """Wake the devices, as the front switch or a wake frame does; they start from their stored state."""
         if not self.awake:
             self._wake(self.now, reason)
 
-    def _wake(self, now: float, reason: str) -> None:
+    def _wake(self, now: float, reason: str, keep_switch: bool = False) -> None:
         self.awake = True
         self._off_since = None
         self.log.add(now, Kind.NOTE, f"awake: {reason}")
         for device in self.devices.values():
-            device.restart()
+            device.restart(keep_switch)
+
+    def replace(self, address: int, kind: DeviceType) -> Device:
+        """Put another device in the place of one: other product or firmware, nothing stored."""
+        old = self.devices[address]
+        place = self.plant.units.index(old.unit)
+        self._replaced += 1
+        device = Device(
+            kind=kind,
+            address=address,
+            unique=old.unique + 0x1000,
+            serial=f"HQ2345{self._replaced:05}",
+            plant=self.plant,
+            log=self.log,
+        )
+        self.plant.units.remove(device.unit)
+        self.plant.units[place] = device.unit
+        self.devices[address] = device
+        device.now = self.now
+        device.front_switch = old.front_switch
+        if not old.present:
+            device.leave()
+        device.unit.awake = old.present and self.awake
+        self.log.add(self.now, Kind.NOTE, "device replaced", bytes((address,)))
+        return device
 
     def turn_front_switch(self, position: FrontSwitch) -> None:
         """Turn the switch on the units by hand; turning it from off to another position wakes them."""
@@ -175,16 +223,18 @@ class System:
                 device.unit.awake = False
             return
         for device in chosen:
-            device.restart()
-            device.restarting_until = self.now + RESET_S
+            device.reset(self.now + RESET_S)
 
     # -- commands to all -----------------------------------------------------------------------------------
 
-    def panel(self, panel: Panel) -> None:
-        """A panel frame on the bus: switch position and current limit for all devices."""
+    def panel(self, panel: Panel, by_dmc: bool = False) -> None:
+        """A panel frame on the bus: switch position and current limit for all devices.
+
+        Where there is a Digital Multi Control, it alone (``by_dmc``) is heard.
+        """
         data = struct.pack("<BH", panel.mode, panel.limit)
         self.log.add(self.now, Kind.PANEL, "panel frame", data)
-        if self.bms_version is not None or self.dmc_version is not None:
+        if self.bms_version is not None or (self.dmc_version is not None and not by_dmc):
             self.log.add(self.now, Kind.NOTE, "panel frame ignored: BMS or DMC in control", data)
             return
         if not 1 <= panel.mode <= 4:
@@ -201,7 +251,7 @@ class System:
     def set_limit(self, index: int, amps: float) -> None:
         """Set the current limit of an AC input if the settings allow a remote to; clipped to its range."""
         for device in self.devices.values():
-            if device.flag(_FLAG_REMOTE_OVERRULES[index]):
+            if index < device.input_count and device.flag(_FLAG_REMOTE_OVERRULES[index]):
                 low, high = device.limit_range_a(index)
                 device.limits_a[index] = min(max(amps, low), high)
 
@@ -221,14 +271,20 @@ class System:
         on = blink = 0
         if self.plant.connected:
             on |= _MAINS
-        if leader.unit.main_state is MainState.CHARGE:
+        unit = leader.unit
+        if unit.main_state is MainState.CHARGE and unit.inverter_w < 0:
+            blink |= _ESS_INVERTING_LEDS
+        elif unit.main_state is MainState.CHARGE:
             stage_on, stage_blink = _STAGE_LEDS[self.plant.charger.state]
             on |= stage_on
             blink |= stage_blink
-        elif leader.unit.main_state in (MainState.INVERT_FULL, MainState.INVERT_HALF, MainState.POWER_ASSIST):
+        elif unit.main_state in (MainState.INVERT_FULL, MainState.INVERT_HALF, MainState.POWER_ASSIST):
             on |= _INVERTER
-        elif leader.unit.main_state is MainState.INVERT_AES:
+        elif unit.main_state is MainState.INVERT_AES:
             blink |= _INVERTER
+        if self.plant.sensor_alarm:
+            on &= ~_CHARGE_LEDS
+            blink = blink & ~_CHARGE_LEDS | _SENSOR_LEDS[self.plant.sensor_alarm]
         alarms = self.alarms()
         for alarm, led in (
             (_TEMPERATURE_ALARM, _TEMPERATURE),
@@ -246,33 +302,44 @@ class System:
         units = [device.unit for device in self.devices.values() if device.reachable]
         if not units:
             return 0
+        plant = self.plant
+        overload = max(
+            Level.FULL if unit.overloaded else Level.PRE if unit.load_share > 1 else Level.OK
+            for unit in units
+        )
+        low_battery = max(self._low_battery(unit) for unit in units)
         levels = {
-            _TEMPERATURE_ALARM: self.plant.temperature_level,
-            _RIPPLE_ALARM: self.plant.ripple_level,
-            _OVERLOAD_ALARM: max(2 if unit.overloaded else 1 if unit.load_share > 1 else 0 for unit in units),
-            _LOW_BATTERY_ALARM: max(
-                2
-                if unit.low_battery
-                else 1
-                if not self.plant.connected and self.plant.battery.voltage_v < unit.config.low_alarm_v
-                else 0
-                for unit in units
-            ),
+            _TEMPERATURE_ALARM: max(plant.temperature_level, _hot(plant.battery.temperature_c)),
+            _RIPPLE_ALARM: plant.ripple_level,
+            _OVERLOAD_ALARM: max(plant.overload_level, overload),
+            _LOW_BATTERY_ALARM: max(plant.low_battery_level, low_battery),
         }
         return sum(bit << (4 if level > 1 else 0) for bit, level in levels.items() if level)
+
+    def _low_battery(self, unit: Unit) -> Level:
+        if unit.low_battery:
+            return Level.FULL
+        low = not self.plant.connected and self.plant.battery.voltage_v < unit.config.low_alarm_v
+        return Level.PRE if low else Level.OK
 
     def error(self) -> int:
         """VE.Bus error code of the system."""
         return max((device.error for device in self.devices.values() if device.reachable), default=0)
 
     def ac_info(self, phase: int) -> Frame | None:
-        """AC info frame of a phase, 0 = L1; ``None``: there is no such phase."""
+        """AC info frame of a phase, 0 = L1; ``None``: there is no such phase.
+
+        Its currents are the mean of the units: times the factors, their number, they are the phase's total.
+        """
         units = [device for device in self.devices.values() if device.reachable and device.phase == phase]
         if not units or phase >= self.plant.phases:
             return None
         first = units[0]
         phase_byte = _PHASES_AC[phase] + (self.plant.phases - 1 if phase == 0 else 0)
-        words = [first.read_ram(number) or 0 for number in (0, 1, 2, 3)]
+        words = [
+            first.kind.ram[number].to_raw(sum(device.ram_value(number) for device in units) / len(units))
+            for number in (0, 1, 2, 3)
+        ]
         period = min(first.read_ram(8) or 0, 0xFF)
         head = bytes((len(units), len(units), 0x01, first.unit.main_state, phase_byte))
         return Frame(FrameType.INFO, head + struct.pack("<4HB", *words, period))
@@ -295,7 +362,7 @@ class System:
         leader = self.leader
         if leader is None:
             return None
-        index = self.plant.active_input or 0
+        index = min(self.plant.active_input or 0, leader.input_count - 1)
         config = index | leader.input_count << 4
         config |= 0x04 if leader.flag(_FLAG_REMOTE_OVERRULES[index]) else 0
         config |= 0x08 if self.dmc_version is not None else 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mk2dbus.mk2 import errors
@@ -9,7 +11,11 @@ from mk2dbus.mk2.exchange import Priority
 from mk2dbus.mk2.winmon import ReadRam
 from mk2dbus.vebus.device import Device
 
+log = logging.getLogger(__name__)
+
 FIRST_ID, LAST_ID = 128, 255
+CURRENT_SENSOR, ESS = 1, 5
+"""Ids of assistants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +35,18 @@ class Assistant:
     @property
     def words(self) -> range:
         """RAM ids of its words, the header excepted."""
-        return range(self.header + 1, min(self.header + 1 + self.size, LAST_ID + 1))
+        return range(self.header + 1, self.header + 1 + self.size)
+
+
+def of_kind(assistants: Iterable[Assistant] | None, kind: int, size: int) -> list[Assistant]:
+    """Those with an id that have the words they need; none where the list was not read."""
+    return [one for one in assistants or () if one.kind == kind and one.size >= size]
 
 
 async def read_assistants(device: Device, priority: Priority = Priority.BACKGROUND) -> tuple[Assistant, ...]:
     """Walk the list: a header, its words, the next header; 0 ends it. Without assistants it is empty.
+
+    A list that does not end is no good one; of it only those are taken that have room for their words.
 
     Raises:
         NoReply, LinkClosed, PortLost: the list could not be read to its end.
@@ -44,9 +57,12 @@ async def read_assistants(device: Device, priority: Priority = Priority.BACKGROU
         try:
             (header,) = await device.request(ReadRam((at,)), priority)
         except errors.NotSupported:
-            break
+            return tuple(found)
         if header == 0:
-            break
-        found.append(Assistant(header >> 4, at, header & 0x0F))
-        at += 1 + found[-1].size
+            return tuple(found)
+        assistant = Assistant(header >> 4, at, header & 0x0F)
+        at += 1 + assistant.size
+        if at <= LAST_ID + 1:
+            found.append(assistant)
+    log.warning("the list of assistants of %s has no end; it has %s", device, [one.kind for one in found])
     return tuple(found)

@@ -20,7 +20,9 @@ class Command:
     Attributes:
         run: does it and returns when the outcome is known; raises :exc:`mk2dbus.items.WriteFailed`.
         sends: what goes over the line then, for people.
+        wakes: values that a system which sleeps is woken for.
     """
 
     run: Callable[[System, Written], Awaitable[None]]
     sends: str
+    wakes: frozenset[int] = frozenset()

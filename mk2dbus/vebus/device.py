@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -51,6 +52,8 @@ class Device:
         unique: number of this very device, as far as told.
         read: whether all there is to know of it was asked.
         last_answer: loop time.
+        unanswered: requests in a row that it did not answer.
+        last_write: loop time when a setting or RAM variable was last written.
     """
 
     def __init__(self, link: Link, address: int) -> None:
@@ -64,6 +67,8 @@ class Device:
         self.unique: int | None = None
         self.read = False
         self.last_answer = asyncio.get_running_loop().time()
+        self.unanswered = 0
+        self.last_write = -math.inf
         self._link = link
         self._ram_scales: dict[int, RamScale | None] = {}
         self._setting_scales: dict[int, SettingScale | None] = {}
@@ -92,11 +97,18 @@ class Device:
         """One exchange with this device; see :meth:`Link.request`."""
         try:
             answer = await self._link.request(command, self.address, priority)
-        except errors.Rejected:
-            self.last_answer = asyncio.get_running_loop().time()
+        except errors.NoReply:
+            self.unanswered += 1
             raise
-        self.last_answer = asyncio.get_running_loop().time()
+        except errors.Rejected:
+            self._answered()
+            raise
+        self._answered()
         return answer
+
+    def _answered(self) -> None:
+        self.last_answer = asyncio.get_running_loop().time()
+        self.unanswered = 0
 
     # --- identity --------------------------------------------------------------------------------------
 
@@ -216,9 +228,10 @@ class Device:
     async def store_setting(self, id: int, mask: int, bits: int, show: Callable[[int], str]) -> Stored:
         """Store the bits of ``bits`` under ``mask`` in a setting, the others as they are.
 
-        Reads the word first: nothing is sent when it already holds the value. Afterwards the word is read
-        back. An acknowledgement that stays out is not proof of failure: what is read back decides, and only
-        when the old word is still there is the write sent once more, so that nothing is stored twice.
+        Reads the word first, unless the whole of it is written and it is known to hold something else:
+        nothing is sent when it already holds the value. Afterwards the word is read back. An acknowledgement
+        that stays out is not proof of failure: what is read back decides, and only when the old word is still
+        there is the write sent once more, so that nothing is stored twice.
 
         Raises:
             Refused, AccessLevelRequired, NoReply, Disconnected: as the contract says; the message has what
@@ -226,7 +239,12 @@ class Device:
         """
         async with self._write_lock:
             self._make_sure_of_address()
-            before = await self._fetch(id, "nothing was written")
+            known = self.words.get(id)
+            if known is not None and mask == RAW_MAX and known != bits:
+                # Somebody waits. Nothing of the old word goes into the new one, so it may be an old reading.
+                before = known
+            else:
+                before = await self._fetch(id, "nothing was written")
             word = before & ~mask | bits & mask
             if word == before:
                 return Stored(before, sent=False, reset_needed=False)
@@ -269,6 +287,7 @@ class Device:
     async def _write_volatile(self, command: Winmon[winmon.Written]) -> None:
         """Send a write that wears nothing; once more when no acknowledgement comes."""
         for attempt in (1, 2):
+            self.last_write = asyncio.get_running_loop().time()
             try:
                 await self.request(command, Priority.CLIENT)
             except errors.NoReply as error:
@@ -295,6 +314,15 @@ class Device:
                 word = before & ~mask | word & mask
             await self._write_volatile(self.ram_write(id, word))
 
+    async def put_ram(self, id: int, word: int) -> None:
+        """Write a whole RAM variable at once, without waiting for other writes to this device.
+
+        Raises:
+            Refused, NoReply, Disconnected: as the contract says.
+        """
+        self._make_sure_of_address()
+        await self._write_volatile(self.ram_write(id, word))
+
     def ram_write(self, id: int, word: int) -> Winmon[winmon.Written]:
         """The command that writes a RAM variable of this device."""
         if self.is_new:
@@ -310,6 +338,7 @@ class Device:
     async def _write_once(self, id: int, word: int) -> winmon.Written | None:
         """Send the write; ``None`` when no acknowledgement came."""
         self.words.pop(id, None)
+        self.last_write = asyncio.get_running_loop().time()
         try:
             return await self.request(self.setting_write(id, word), Priority.CLIENT)
         except errors.NoReply as error:

@@ -8,30 +8,45 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from typing import Protocol
 
-from mk2dbus.items import Disconnected, Leaf, WriteFailed
+from mk2dbus.items import Disconnected, Leaf, NoReply, WriteFailed
 from mk2dbus.mk2 import errors
 from mk2dbus.mk2.link import Port
 from mk2dbus.pauses import doubling
-from mk2dbus.vebus import panel, system
+from mk2dbus.pulse import Beat, no_beat
+from mk2dbus.vebus import charger, ess, panel, system
 from mk2dbus.vebus.board import Board, Write
 from mk2dbus.vebus.commands import Command, Written
-from mk2dbus.vebus.devices import SYSTEM_SETTINGS, DeviceItems
+from mk2dbus.vebus.context import Context
+from mk2dbus.vebus.devices import SYSTEM_SETTINGS
+from mk2dbus.vebus.energybook import EnergyBook
 from mk2dbus.vebus.infocache import InfoCache
 from mk2dbus.vebus.options import DEFAULTS, Options
 from mk2dbus.vebus.paths import system_leaves
 from mk2dbus.vebus.raw import RawAccess
 from mk2dbus.vebus.session import Session
+from mk2dbus.vebus.statistics import Statistics
 
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S, LAST_PAUSE_S = 1.0, 30.0
 """Between attempts to open a lost port: doubled each time."""
 
+WAKE_TIMEOUT_S = 4.5
+"""How long a system that sleeps may take to come and do what it is told; the contract gives a write 5 s."""
+
+_OPEN_S = 5.0
+"""Opening a port takes less."""
+
 OWN_SOURCE = "service"
 """Leaves whose source begins with this belong to the service, not to the inverter."""
 
 
-COMMANDS: Mapping[str, Command] = {**system.COMMANDS, **panel.COMMANDS}
+COMMANDS: Mapping[str, Command] = {
+    **system.COMMANDS,
+    **panel.COMMANDS,
+    **charger.COMMANDS,
+    **ess.COMMANDS,
+}
 """How the items of the system are written, by path; those of the devices write themselves."""
 
 
@@ -51,17 +66,25 @@ class Driver:
         board: gets the system's leaves at once, and a device's when it is found.
         open_port: opens the port anew after it was lost; raises PortUnusable.
         cache: where infos of devices are kept.
+        energy: adds up energy; ``None``: in memory only.
+        beat: says that this side gets on.
     """
 
     def __init__(
-        self, board: Board, open_port: OpenPort, cache: InfoCache, options: Options = DEFAULTS
+        self,
+        board: Board,
+        open_port: OpenPort,
+        cache: InfoCache,
+        options: Options = DEFAULTS,
+        energy: EnergyBook | None = None,
+        beat: Beat = no_beat,
     ) -> None:
         self._board = board
         self._open_port = open_port
-        self._cache = cache
-        self._options = options
-        self._items: list[DeviceItems] = []
-        self.raw = RawAccess(self._items, COMMANDS)
+        self._context = Context(
+            board, cache, energy or EnergyBook(), Statistics(board), options=options, beat=beat
+        )
+        self.raw = RawAccess(self._context.items, COMMANDS)
         self._session: Session | None = None
         self._own = {leaf.path for leaf in system_leaves() if leaf.source.startswith(OWN_SOURCE)}
 
@@ -76,14 +99,32 @@ class Driver:
             self._board.add(leaf, write=writers.get(leaf.path))
         self._board.update({"/Connected": 0})
 
+    def counted(self) -> Mapping[str, int]:
+        """What happened since the start, by what is counted in the plural."""
+        totals = self._context.statistics.totals
+        return {
+            "sessions": self._context.statistics.sessions,
+            "retries": totals.retries,
+            "time-outs": totals.timeouts,
+            "dropped bytes": totals.dropped_bytes,
+            "stray frames": totals.stray_frames,
+            "implausible replies": totals.implausible,
+        }
+
     def leaves(self) -> Iterator[Leaf]:
         """The system leaves that this side fills."""
         return (leaf for leaf in system_leaves() if leaf.path not in self._own)
 
     async def run(self, port: OwnedPort) -> None:
         """Serve an open port, and after its loss open it again, for ever."""
+        try:
+            await self._run(port)
+        finally:
+            self._context.energy.save()
+
+    async def _run(self, port: OwnedPort) -> None:
         while True:
-            self._session = Session(port, self._board, self._items, self._cache, self._options)
+            self._session = Session(port, self._context)
             try:
                 await self._session.run()
             except errors.PortLost as error:
@@ -101,6 +142,7 @@ class Driver:
     async def _reopen(self) -> OwnedPort:
         complained: str | None = None
         for pause in doubling(FIRST_PAUSE_S, LAST_PAUSE_S):
+            self._context.beat(pause + _OPEN_S)
             await asyncio.sleep(pause)
             try:
                 return await self._open_port()
@@ -113,20 +155,36 @@ class Driver:
     def _withdraw(self) -> None:
         """Without a port nothing is known, not even the adapter."""
         self._board.update({leaf.path: None for leaf in self.leaves()} | {"/Connected": 0})
+        self._context.statistics.show()
 
     async def _command(self, path: str, command: Command, value: Written) -> None:
-        found = self._session.system if self._session is not None else None
-        if found is None:
-            raise Disconnected(f"{path} cannot be written: the inverter is not connected")
+        session = self._session
         try:
-            await command.run(found, value)
+            if session is not None and session.system is not None:
+                await command.run(session.system, value)
+            elif session is not None and session.asleep and value in command.wakes:
+                await _wake_and_run(session, command, value)
+            else:
+                raise Disconnected("cannot be written: the inverter is not connected")
         except WriteFailed as error:
             raise type(error)(f"{path}: {error}") from error
 
     async def _write_everywhere(self, name: str, path: str, value: int | float | str) -> None:
         """Store a setting in all devices; the first that refuses ends it."""
-        present = [items for items in self._items if items.device is not None]
+        present = [items for items in self._context.items if items.device is not None]
         if not present:
             raise Disconnected(f"{path} cannot be written: the inverter is not connected")
         for items in present:
             await items.settings.write(name, value)
+
+
+async def _wake_and_run(session: Session, command: Command, value: Written) -> None:
+    """Wake a system that sleeps and command it, as far as there is time for both."""
+    so_far = "the system was woken and is not there yet; nothing was commanded"
+    try:
+        async with asyncio.timeout(WAKE_TIMEOUT_S):
+            found = await session.wake()
+            so_far = "the system was woken, but it is not known whether it was commanded"
+            await command.run(found, value)
+    except TimeoutError:
+        raise NoReply(so_far) from None

@@ -17,8 +17,14 @@ class Part:
     def devices_changed(self) -> None:
         """Other devices are there, or have other numbers."""
 
+    def assistants_read(self, number: int, device: Device) -> None:
+        """It is known which assistants a device has; that is long before all of it is."""
+
     def discovered(self, number: int, device: Device) -> None:
         """All of a device was read: which RAM variables, assistants and settings it has."""
+
+    async def release(self) -> None:
+        """The service ends while the system answers: give back what was taken for as long as it ran."""
 
     def stop(self) -> None:
         """The system is gone, or the service ends. Polled values are withdrawn without it."""

@@ -22,7 +22,8 @@ def unit_decimals(unit: str, *, ac: bool, otherwise: int) -> int:
 
 
 @cache
-def _declared() -> tuple[Leaf, ...]:
+def declared_leaves() -> tuple[Leaf, ...]:
+    """All leaves as they are declared, with ``<n>`` for a device and ``<k>`` for a sensor."""
     return tuple(
         Leaf(
             path=row["path"],
@@ -31,11 +32,15 @@ def _declared() -> tuple[Leaf, ...]:
             writable=row["access"] == "W",
             meaning=row["meaning"],
             source=row["source"],
-            decimals=unit_decimals(row["unit"], ac="/Ac/" in row["path"], otherwise=2),
+            decimals=unit_decimals(row["unit"], ac=_is_ac(row["path"]), otherwise=2),
             texts=choices(row["meaning"]) if row["type"] == "i" else {},
         )
         for row in rows("paths.csv")
     )
+
+
+def _is_ac(path: str) -> bool:
+    return "/Ac/" in path or path.startswith(SENSOR_FOLDER)
 
 
 def _at(leaf: Leaf, path: str) -> Leaf:
@@ -44,9 +49,15 @@ def _at(leaf: Leaf, path: str) -> Leaf:
     )
 
 
+@cache
+def system_leaf(path: str) -> Leaf:
+    """The leaf of a path that belongs to no single device."""
+    return next(leaf for leaf in system_leaves() if leaf.path == path)
+
+
 def system_leaves() -> Iterator[Leaf]:
     """The leaves that belong to no single device; they exist always."""
-    for leaf in _declared():
+    for leaf in declared_leaves():
         if leaf.path.startswith(SENSOR_FOLDER):
             for number in SENSORS:
                 yield _at(leaf, leaf.path.replace("<k>", str(number)))
@@ -56,6 +67,6 @@ def system_leaves() -> Iterator[Leaf]:
 
 def device_leaves(number: int) -> Iterator[Leaf]:
     """The leaves of ``/Devices/<number>`` that every device has."""
-    for leaf in _declared():
+    for leaf in declared_leaves():
         if leaf.path.startswith(DEVICE_FOLDER):
             yield _at(leaf, leaf.path.replace("<n>", str(number)))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TypeVar
 
 from mk2dbus.items import Value
 from mk2dbus.mk2.adapter import TakeSnapshot
@@ -16,6 +18,8 @@ from mk2dbus.vebus.device import SNAPSHOT_FIRMWARE, Device
 from mk2dbus.vebus.readings import INPUT_POWER, INVERTER_POWER, OUTPUT_POWER, Values, total
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _SNAPSHOT_IDS = (INVERTER_POWER, INPUT_POWER, OUTPUT_POWER)
 _SINGLE_IDS = (INVERTER_POWER, INPUT_POWER)
@@ -57,20 +61,27 @@ class DevicePower:
 
 
 class PowerMeter:
-    """Reads the power of all devices.
+    """Reads the power of all devices, and falls back when one of them does not know the better way.
 
-    Attributes:
-        method: the way in use; it falls back when a device does not know it.
+    Where a device does not tell the truth, its power is not read, and that of the system is voltage times
+    current; the other devices still show theirs.
     """
 
     def __init__(self, link: Link, devices: Sequence[Device], show_ram: ShowRam) -> None:
         self._link = link
         self._show_ram = show_ram
         self._devices = tuple(devices)
+        self._believable = [
+            (number, device) for number, device in enumerate(devices) if reports_power(device)
+        ]
         self._empty = 0
-        self._believable = all(map(reports_power, devices))
         snapshots = all(device.firmware_digits >= SNAPSHOT_FIRMWARE for device in devices)
-        self.method = Method.SNAPSHOT if snapshots else Method.SINGLE
+        self._way = Method.SNAPSHOT if snapshots else Method.SINGLE
+
+    @property
+    def method(self) -> Method:
+        """How the power of the system is measured."""
+        return self._way if len(self._believable) == len(self._devices) else Method.APPARENT
 
     async def read(self) -> Values:
         """Power of each device, of each phase and of the system; nothing where only V·I is left.
@@ -78,18 +89,19 @@ class PowerMeter:
         Raises:
             NoReply: also when a snapshot was lost on the way to a device.
         """
-        powers: list[DevicePower] | None = None
-        if self.method is Method.SNAPSHOT:
+        powers: Mapping[int, DevicePower] = {}
+        if self._way is Method.SNAPSHOT:
             powers = await self._attempt_snapshot()
-        if self.method is Method.SINGLE:
+        if self._way is Method.SINGLE:
             powers = await self._attempt_single()
         values: Values = {"/Ac/PowerMeasurementType": int(self.method)}
-        if powers is not None and self._believable:
-            values |= self._values(powers)
+        values |= _device_values(powers)
+        if len(powers) == len(self._devices):
+            values |= self._system_values(powers)
         return values
 
     async def _supports(self, ids: Iterable[int]) -> bool:
-        for device in self._devices:
+        for _, device in self._believable:
             for id in ids:
                 scale = await device.ram_scale(id)
                 if scale is None or scale.is_bit:
@@ -98,42 +110,43 @@ class PowerMeter:
 
     def _fall_back(self, method: Method, why: str) -> None:
         log.info("power is measured less well: %s", why)
-        self.method = method
+        self._way = method
 
-    async def _attempt_snapshot(self) -> list[DevicePower] | None:
+    async def _attempt_snapshot(self) -> Mapping[int, DevicePower]:
         if not await self._supports(_SNAPSHOT_IDS):
             self._fall_back(Method.SINGLE, "a device does not have the power variables for a snapshot")
-            return None
+            return {}
         await self._link.request(TakeSnapshot(_SNAPSHOT_IDS))
-        powers = []
-        for number, device in enumerate(self._devices):
-            try:
-                words = await device.request(ReadSnapshot())
-            except NotSupported:
+        replies = await _all(device.request(ReadSnapshot()) for _, device in self._believable)
+        powers = {}
+        for (number, device), words in zip(self._believable, replies, strict=True):
+            if isinstance(words, NotSupported):
                 self._fall_back(Method.SINGLE, f"{device} does not support snapshots")
-                return None
+                return {}
+            if isinstance(words, BaseException):
+                raise words
             if len(words) != len(_SNAPSHOT_IDS):
                 self._empty += 1
                 if self._empty < _EMPTY_LIMIT:
                     raise NoReply(f"{device} has no snapshot")
                 self._fall_back(Method.SINGLE, f"the snapshots of {device} are empty")
-                return None
+                return {}
             self._show_ram(number, dict(zip(_SNAPSHOT_IDS, words, strict=True)))
             inverter, mains, output = await self._scaled(device, _SNAPSHOT_IDS, words)
-            powers.append(DevicePower(inverter, -mains, output))
+            powers[number] = DevicePower(inverter, -mains, output)
         self._empty = 0
         return powers
 
-    async def _attempt_single(self) -> list[DevicePower] | None:
+    async def _attempt_single(self) -> Mapping[int, DevicePower]:
         if not await self._supports(_SINGLE_IDS):
             self._fall_back(Method.APPARENT, "a device does not have the power variables")
-            return None
-        powers = []
-        for number, device in enumerate(self._devices):
+            return {}
+        powers = {}
+        for number, device in self._believable:
             words = await device.read_ram(_SINGLE_IDS)
             self._show_ram(number, words)
             inverter, mains = await self._scaled(device, _SINGLE_IDS, [words[id] for id in _SINGLE_IDS])
-            powers.append(DevicePower(inverter, -mains, -mains - inverter))
+            powers[number] = DevicePower(inverter, -mains, -mains - inverter)
         return powers
 
     @staticmethod
@@ -146,21 +159,32 @@ class PowerMeter:
             scaled.append(float(scale.value(word, signed=True)))
         return scaled
 
-    def _values(self, powers: Sequence[DevicePower]) -> Values:
-        values: Values = {"/Dc/0/Power": total([power.inverter for power in powers])}
+    def _system_values(self, powers: Mapping[int, DevicePower]) -> Values:
+        values: Values = {"/Dc/0/Power": total([power.inverter for power in powers.values()])}
         by_phase: dict[int, list[DevicePower]] = {}
-        for number, (device, power) in enumerate(zip(self._devices, powers, strict=True)):
-            folder = f"/Devices/{number}/Ac"
-            values[f"{folder}/In/P"] = power.input
-            values[f"{folder}/Out/P"] = power.output
-            values[f"{folder}/Inverter/P"] = power.inverter
-            by_phase.setdefault(device.address % PHASES + 1, []).append(power)
+        for number, power in powers.items():
+            by_phase.setdefault(self._devices[number].address % PHASES + 1, []).append(power)
         for phase, members in by_phase.items():
             values[f"/Ac/ActiveIn/L{phase}/P"] = total([member.input for member in members])
             values[f"/Ac/Out/L{phase}/P"] = total([member.output for member in members])
-        values["/Ac/ActiveIn/P"] = total([power.input for power in powers])
-        values["/Ac/Out/P"] = total([power.output for power in powers])
+        values["/Ac/ActiveIn/P"] = total([power.input for power in powers.values()])
+        values["/Ac/Out/P"] = total([power.output for power in powers.values()])
         return values
+
+
+def _device_values(powers: Mapping[int, DevicePower]) -> Values:
+    values: Values = {}
+    for number, power in powers.items():
+        folder = f"/Devices/{number}/Ac"
+        values[f"{folder}/In/P"] = power.input
+        values[f"{folder}/Out/P"] = power.output
+        values[f"{folder}/Inverter/P"] = power.inverter
+    return values
+
+
+async def _all(requests: Iterable[Awaitable[T]]) -> list[T | BaseException]:
+    """All replies, also when one fails: a snapshot read once is gone, and the slots are there."""
+    return await asyncio.gather(*requests, return_exceptions=True)
 
 
 def sums(phases: Sequence[int], values: Mapping[str, Value], method: Method) -> Values:

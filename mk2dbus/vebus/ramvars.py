@@ -143,7 +143,8 @@ class DeviceRam:
             log.info("%s: cannot read the list of assistants: %s", device, error)
 
     async def _discover_assistants(self, device: Device) -> None:
-        device.assistants = await read_assistants(device)
+        if device.assistants is None:
+            device.assistants = await read_assistants(device)
         for assistant in device.assistants:
             for id in (assistant.header, *assistant.words):
                 await device.ram_scale(id, Priority.BACKGROUND)

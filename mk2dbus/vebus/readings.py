@@ -148,7 +148,8 @@ def dc_values(info: DcInfo, scales: InfoScales) -> Values:
     }
 
 
-def _volts(voltage: float | None) -> float | None:
+def volts(voltage: float | None) -> float | None:
+    """An AC voltage as it is shown."""
     return 0.0 if voltage is not None and voltage < LOWEST_AC_VOLTAGE_V else voltage
 
 
@@ -160,8 +161,8 @@ def ac_values(info: AcInfo, scales: InfoScales, inverter_period: int | None) -> 
     """
     mains = f"/Ac/ActiveIn/L{info.phase}/"
     output = f"/Ac/Out/L{info.phase}/"
-    mains_voltage = _volts(scales.scaled(MAINS_VOLTAGE, info.mains_voltage))
-    output_voltage = _volts(scales.scaled(INVERTER_VOLTAGE, info.inverter_voltage))
+    mains_voltage = volts(scales.scaled(MAINS_VOLTAGE, info.mains_voltage))
+    output_voltage = volts(scales.scaled(INVERTER_VOLTAGE, info.inverter_voltage))
     mains_current = scales.scaled(MAINS_CURRENT, info.mains_current * info.backfeed_factor)
     output_current = scales.scaled(INVERTER_CURRENT, info.inverter_current * info.inverter_factor)
     output_frequency = None

@@ -16,6 +16,7 @@ from enum import Enum
 
 from mk2dbus.mk2 import errors
 from mk2dbus.mk2.link import Link
+from mk2dbus.pulse import Beat, no_beat
 from mk2dbus.vebus.board import STALE_AFTER_S, Freshness
 from mk2dbus.vebus.readings import Values
 
@@ -29,6 +30,8 @@ RELAXED_S = 2.0
 5 s old."""
 
 _RETRY_LIMIT_S = 30.0
+_CLOCK_STEP_S = 0.001
+"""Waiting less is not worth it, and beside a large time may not be waiting at all."""
 _REJECTED = 10
 """Failures that a refusal counts for: what the system does not tell it is not asked often."""
 
@@ -75,6 +78,8 @@ class Poll:
     due: float = 0.0
     failures: int = 0
     running: bool = False
+    hurried: bool = False
+    """Wanted once more while it was running."""
     succeeded: float | None = None
     """When it last brought something."""
     period_s: float | None = None
@@ -88,6 +93,7 @@ class Scheduler:
         freshness: gets the values of each poll, and withdraws those that are not renewed.
         busy: whether background work wants the line.
         on_failure: told of each poll that was not answered.
+        beat: says that polling gets on.
     """
 
     def __init__(
@@ -97,6 +103,7 @@ class Scheduler:
         *,
         busy: Callable[[], bool] = lambda: False,
         on_failure: Callable[[Poll], None] = lambda _: None,
+        beat: Beat = no_beat,
     ) -> None:
         self.freshness = freshness
         self.implausible = 0
@@ -104,6 +111,7 @@ class Scheduler:
         self._link = link
         self._busy = busy
         self._on_failure = on_failure
+        self._beat = beat
         self._polls: list[Poll] = []
         self._sleepers: dict[Lane, set[asyncio.Future[None]]] = {lane: set() for lane in Lane}
 
@@ -131,6 +139,7 @@ class Scheduler:
         for poll in self._polls:
             if poll.name == name:
                 poll.due = self._now()
+                poll.hurried = poll.running
                 self._wake(poll.lane)
 
     def oldest_s(self) -> float | None:
@@ -175,7 +184,7 @@ class Scheduler:
                 key=lambda poll: poll.due,
                 default=None,
             )
-            if poll is None or poll.due > self._now():
+            if poll is None or poll.due > self._now() + _CLOCK_STEP_S:
                 await self._sleep(lane, None if poll is None else poll.due)
                 continue
             poll.running = True
@@ -203,6 +212,7 @@ class Scheduler:
             _end(sleeper)
 
     async def _run_poll(self, poll: Poll) -> None:
+        left_out = False
         try:
             values = await poll.read()
         except errors.NoReply as error:
@@ -215,11 +225,19 @@ class Scheduler:
             poll.failures = _REJECTED
         except Implausible as error:
             self.implausible += 1
+            left_out = True
             log.debug("%s: left out: %s", poll.name, error)
         else:
             if poll in self._polls:
                 self._show(poll, values)
-        poll.due = self._next_due(poll, self._now())
+        if poll.hurried:
+            poll.hurried = False
+            poll.due = self._now()
+        elif left_out:
+            # Wanted again soon, before what is shown gets too old.
+            poll.due = self._now() + poll.every_s
+        else:
+            poll.due = self._next_due(poll, self._now())
 
     def _show(self, poll: Poll, values: Values) -> None:
         now = self._now()
@@ -240,7 +258,8 @@ class Scheduler:
         loop = asyncio.get_running_loop()
         answered = loop.time()
         while (left := answered + SILENCE_S - loop.time()) > 0:
-            await asyncio.sleep(left)
+            self._beat(left)
+            await asyncio.sleep(max(left, _CLOCK_STEP_S))
             answered = max(answered, self._link.last_answer or answered)
         raise SystemGone(f"no answer for {SILENCE_S} s")
 

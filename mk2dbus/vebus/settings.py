@@ -145,6 +145,13 @@ class SettingWord:
         device = self._source.device
         return device is not None and self.id in device.words
 
+    @property
+    def in_effect(self) -> int | None:
+        """The raw word in effect: as stored, but for what was put in RAM only; ``None`` when not known."""
+        device = self._source.device
+        stored = None if device is None else device.words.get(self.id)
+        return None if stored is None else stored & ~self._ram_mask | self._ram_word & self._ram_mask
+
     # --- reading ---------------------------------------------------------------------------------------
 
     async def read(self, device: Device, priority: Priority = Priority.BACKGROUND) -> None:
@@ -326,15 +333,22 @@ class DeviceSettings:
         """Put on the board at once what is remembered of this kind of device."""
         for id in settings():
             self._place(device, id)
+        for word in self._words.values():
+            word.show()
         self._progress(100 if device.read else 0)
 
-    async def write(self, name: str, value: int | float | str) -> None:
-        """Store a setting or flag by name; as :meth:`SettingWord.write`.
+    def in_effect(self, id: int) -> int | None:
+        """The raw word of a setting that is in effect; ``None`` when it is not known."""
+        word = self._words.get(id)
+        return None if word is None else word.in_effect
+
+    async def write(self, name: str, value: int | float | str, *, ram_only: bool = False) -> None:
+        """Write a setting or flag by name; as :meth:`SettingWord.write`.
 
         Raises:
             ReadOnly: the device does not have it, or it was not found yet.
         """
-        found = self.find(f"{self._folder}/Settings/{name}")
+        found = self.find(f"{self._folder}/{'RamOnly' if ram_only else 'Settings'}/{name}")
         if found is None:
             raise ReadOnly(f"{self._folder} has no setting {name} (yet)")
         word, view, ram_only = found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 from mk2dbus.items import Disconnected, Value
 from mk2dbus.mk2 import errors
@@ -22,10 +23,15 @@ from mk2dbus.mk2.adapter import (
 )
 from mk2dbus.mk2.exchange import Priority
 from mk2dbus.mk2.link import Link
-from mk2dbus.vebus.board import Board, Freshness
+from mk2dbus.vebus.assistants import read_assistants
+from mk2dbus.vebus.board import Freshness
+from mk2dbus.vebus.charger import Charger
 from mk2dbus.vebus.commands import Command, Written
+from mk2dbus.vebus.context import Context
 from mk2dbus.vebus.device import Device
 from mk2dbus.vebus.devices import DeviceItems
+from mk2dbus.vebus.energy import Energy
+from mk2dbus.vebus.ess import Ess
 from mk2dbus.vebus.infocache import InfoCache
 from mk2dbus.vebus.options import Options
 from mk2dbus.vebus.panel import Panel
@@ -34,6 +40,8 @@ from mk2dbus.vebus.plausible import check_configuration
 from mk2dbus.vebus.power import reports_power
 from mk2dbus.vebus.readings import Values
 from mk2dbus.vebus.schedule import Lane, Poll, Scheduler, SystemGone
+from mk2dbus.vebus.sensors import Sensors
+from mk2dbus.vebus.standby import Standby
 from mk2dbus.vebus.tables import product_name
 from mk2dbus.vebus.telemetry import Telemetry
 
@@ -47,7 +55,8 @@ HURRY_PAUSE_S = 3.0
 ACCESSORIES_S = 60.0
 """How often it is looked for a BMS or a DMC that was plugged in."""
 MUTE_S = 4.0
-"""A device that answers nothing for so long, while others do, is taken off the bus."""
+MUTE_REQUESTS = 3
+"""A device that did not answer so many requests, nor anything for so long, is taken off the bus."""
 
 _WATCH = "watch"
 
@@ -68,36 +77,50 @@ class System:
     """
 
     def __init__(
-        self,
-        link: Link,
-        board: Board,
-        items: list[DeviceItems],
-        cache: InfoCache,
-        devices: Sequence[Device],
-        present: int,
-        options: Options,
+        self, link: Link, context: Context, devices: Sequence[Device], present: int, options: Options
     ) -> None:
+        board, items = context.board, context.items
         self.link = link
         self.board = board
         self.items = items
         self.devices = list(devices)
-        self.options = options
         self.scheduler = Scheduler(
-            link, Freshness(board), busy=lambda: self._discovery.locked(), on_failure=self._on_failure
+            link,
+            Freshness(board),
+            busy=lambda: self._discovery.locked(),
+            on_failure=self._on_failure,
+            beat=context.beat,
         )
         self.telemetry = Telemetry(
             link, board, self.devices, self.scheduler, _RamItems(items), options.poll_interval_s
         )
-        self.panel = Panel(link, self.telemetry.show_input, self.accessory_present)
-        self._parts: tuple[Part, ...] = (self.telemetry, self.panel)
-        self._cache = cache
+        self.panel = Panel(
+            link,
+            self.devices,
+            self.telemetry.show_input,
+            partial(self.scheduler.hurry, "input"),
+            self.accessories,
+        )
+        self.telemetry.on_input = self.panel.see
+        self.charger = Charger(link, board, self.scheduler, self.devices, items, self.telemetry.show_state)
+        self.ess = Ess(board, self.devices, self.scheduler)
+        self._parts: tuple[Part, ...] = (
+            self.telemetry,
+            self.panel,
+            self.charger,
+            self.ess,
+            Sensors(link, self.devices, self.scheduler, context.energy),
+            Energy(link, self.devices, self.scheduler, context.energy),
+        )
+        if options.standby:
+            self._parts += (Standby(link, lambda: self.telemetry.input),)
+        self._cache = context.cache
         self._present = present
-        self._doubtful: int | None = None
-        """Another set of addresses than known, said once."""
         self._watched = 0
         self._hurried = -HURRY_PAUSE_S
         self._discovery = asyncio.Lock()
-        self._accessory: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._accessories: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._accessories_present: frozenset[AccessoryKind] = frozenset()
         self._ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks: asyncio.TaskGroup | None = None
         self._device_tasks: dict[int, tuple[Device, asyncio.Task[None]]] = {}
@@ -105,9 +128,9 @@ class System:
 
     # --- what clients ask for --------------------------------------------------------------------------
 
-    def redetect(self) -> None:
+    def redetect(self, why: str = "detecting the devices again") -> None:
         """Find adapter and devices again, as at the start."""
-        self._end(StartAgain("detecting the devices again"))
+        self._end(StartAgain(why))
 
     async def reset_devices(self) -> None:
         """Reset all devices; they are found again when they are back.
@@ -131,10 +154,16 @@ class System:
             self._hurried = now
             self.scheduler.hurry(_WATCH)
 
-    async def accessory_present(self) -> bool:
-        """Whether a BMS or DMC controls the system; waits until that was looked for."""
-        await asyncio.shield(self._accessory)
-        return bool(self.telemetry.accessory_present)
+    async def accessories(self) -> frozenset[AccessoryKind]:
+        """Which of BMS and DMC are there and control the system; waits until they were looked for.
+
+        Raises:
+            Disconnected: the system was gone before.
+        """
+        await asyncio.wait({self._accessories})
+        if self._accessories.cancelled():
+            raise Disconnected("the connection was lost; nothing was commanded")
+        return self._accessories_present
 
     # --- the life of a system --------------------------------------------------------------------------
 
@@ -176,9 +205,13 @@ class System:
                 self._start_devices()
         except BaseExceptionGroup as group:
             raise _first(group) from None
+        except asyncio.CancelledError:
+            for part in self._parts:
+                await part.release()
+            raise
         finally:
             self._tasks = None
-            self._accessory.cancel()
+            self._accessories.cancel()
             self._ending.cancel()
             for part in self._parts:
                 part.stop()
@@ -186,6 +219,11 @@ class System:
             self.board.update(dict.fromkeys(self._shown) | {"/Connected": 0})
             for items in self.items:
                 items.detach()
+
+    @property
+    def _known(self) -> int:
+        """Bitmap of the devices that answer."""
+        return sum(1 << device.address for device in self.devices)
 
     def _end(self, reason: SystemGone) -> None:
         if not self._ending.done():
@@ -206,7 +244,7 @@ class System:
                 "/FirmwareVersion": master.firmware,
                 "/FirmwareSubVersion": 0,
                 "/Serial": master.serial,
-                "/ShortIds": self._present,
+                "/ShortIds": self._known,
                 "/Devices/NumberOfMultis": len(self.devices),
                 "/Quirks": int(not all(map(reports_power, self.devices))),
                 "/FirmwareFeatures/CommandWriteViaId": int(master.is_new),
@@ -247,9 +285,11 @@ class System:
         items = self.items[number]
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(items.ram.run(device), name="RAM variables")
+            await self._find_assistants(number, device)
             # One after the other: what people look at first is there first, and addresses change seldom.
             async with self._discovery:
                 if not device.read:
+                    self._take_over(number, device)
                     await items.ram.discover(device)
                     await items.settings.discover(device)
                     self._cache.save(device.version, device.is_new, device.infos)
@@ -258,6 +298,25 @@ class System:
                 part.discovered(number, device)
             self.scheduler.remove(_refresh_name(number))
             self.scheduler.add([items.settings.refresh_poll(_refresh_name(number), device)])
+
+    async def _find_assistants(self, number: int, device: Device) -> None:
+        """Before all else: who controls the system cannot wait until all settings are read."""
+        if device.assistants is None:
+            try:
+                device.assistants = await read_assistants(device, Priority.TELEMETRY)
+            except (errors.NoReply, errors.Rejected) as error:
+                log.info("%s: cannot read the list of assistants yet: %s", device, error)
+                return
+        for part in self._parts:
+            part.assistants_read(number, device)
+
+    def _take_over(self, number: int, device: Device) -> None:
+        """A scale is fixed for a firmware (§5): what another unit of the same kind told holds here too."""
+        for twin in self.devices:
+            if twin.read and (twin.version, twin.is_new) == (device.version, device.is_new):
+                device.remember(twin.infos)
+                self.items[number].attach(device)
+                return
 
     def _change_devices(self, devices: Iterable[Device], present: int) -> None:
         """Other devices are there than before."""
@@ -292,32 +351,39 @@ class System:
         Raises:
             SystemGone: they are not.
         """
-        # A reset makes the adapter forget its flags, and may not show; telling it again costs little.
-        await self.link.request(ConfigureAdapter())
-        self.link.forget_address()
         self._drop_mute()
-        self._watched = (self._watched + 1) % len(self.devices)
-        device = self.devices[self._watched]
+        self._watched += 1
+        # One after the other, but not one that may be gone: it could not say so.
+        answering = [device for device in self.devices if not device.unanswered] or self.devices
+        device = answering[self._watched % len(answering)]
         configuration = await self.link.request(GetConfiguration(device.address))
         check_configuration(configuration)
         if device.unique not in (None, configuration.unique_number):
             raise SystemGone(f"{device} is another one now, with number {configuration.unique_number:#x}")
         device.unique = configuration.unique_number
+        present = configuration.present
+        if present != self._present:
+            # Only what is said twice is believed.
+            present = (await self.link.request(GetConfiguration(device.address))).present
+        if present == configuration.present and present != self._known:
+            await self._compare(present)
+        await self._check_form()
+        return {}
+
+    async def _check_form(self) -> None:
+        """The adapter answers as it was told to, and the next device is the one it was."""
+        # A reset makes the adapter forget its flags, and may not show; telling it again costs little.
+        await self.link.request(ConfigureAdapter())
+        self.link.forget_address()
+        device = self.devices[self._watched % len(self.devices)]
         version = await device.read_version()
         if version.value != device.version:
             raise SystemGone(f"{device} is now version {version.value}")
         if version.complete != device.is_new:
             raise SystemGone("the adapter answers in another form, as after a reset")
-        await self._compare(configuration.present)
-        return {}
 
     async def _compare(self, present: int) -> None:
-        """Take in the addresses that a device sees; only what is said twice in a row is believed."""
-        if present != self._present and present != self._doubtful:
-            self._doubtful = present
-            self.scheduler.hurry(_WATCH)
-            return
-        self._doubtful = None
+        """Take in the addresses that a device sees."""
         known = {device.address: device for device in self.devices if present >> device.address & 1}
         for address in sorted(set(addresses_in(present)) - known.keys()):
             found = await find_device(self.link, address, self._cache)
@@ -341,7 +407,11 @@ class System:
     def _drop_mute(self) -> None:
         """Devices that do not answer any more are gone, as far as anybody can tell."""
         loop = asyncio.get_running_loop()
-        answering = [device for device in self.devices if loop.time() - device.last_answer < MUTE_S]
+        answering = [
+            device
+            for device in self.devices
+            if device.unanswered < MUTE_REQUESTS or loop.time() - device.last_answer < MUTE_S
+        ]
         if answering and len(answering) < len(self.devices):
             for device in self.devices:
                 if device not in answering:
@@ -350,17 +420,18 @@ class System:
 
     async def _find_accessories(self) -> Values:
         """Is a BMS or a Digital Multi Control there, that controls the system."""
-        versions = {
-            "/Devices/Bms/Version": await self._find_accessory(AccessoryKind.BMS),
-            "/Devices/Dmc/Version": await self._find_accessory(AccessoryKind.DMC),
-        }
-        present = any(version is not None for version in versions.values())
+        kinds = (AccessoryKind.BMS, AccessoryKind.DMC)
+        bms, dmc = await asyncio.gather(*map(self._find_accessory, kinds))
+        versions = dict(zip(kinds, (bms, dmc), strict=True))
+        present = frozenset(kind for kind, version in versions.items() if version is not None)
         if present and not self.telemetry.accessory_present:
             log.info("a VE.Bus BMS or Digital Multi Control controls mode and current limit")
-        self.telemetry.accessory_present = present
-        if not self._accessory.done():
-            self._accessory.set_result(None)
-        return dict(versions)
+        self.telemetry.accessory_present = bool(present)
+        self._accessories_present = present
+        self.panel.see_accessories(present)
+        if not self._accessories.done():
+            self._accessories.set_result(None)
+        return {"/Devices/Bms/Version": bms, "/Devices/Dmc/Version": dmc}
 
     async def _find_accessory(self, kind: AccessoryKind) -> int | None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from mk2dbus.mk2.adapter import GetAc, GetAcInput, GetDc, GetLeds
 from mk2dbus.mk2.exchange import Priority
 from mk2dbus.mk2.info import AcInfo, AcInput
 from mk2dbus.mk2.link import Link
-from mk2dbus.mk2.winmon import GetState
+from mk2dbus.mk2.winmon import DeviceState, GetState
 from mk2dbus.vebus import readings
 from mk2dbus.vebus.board import Board, Remembered
 from mk2dbus.vebus.device import Device
@@ -31,8 +31,8 @@ STATUS_S, INPUT_S, SLOW_S = 0.5, 1.0, 2.0
 """LEDs, alarms and error; mode and current limit; what changes slowly."""
 RELAXED_INPUT_S = 3.0
 
-_CHARGE_CURRENT, _BATTERY_CAPACITY = 4, 64
-"""Settings; a capacity of 0 switches the battery monitor off."""
+_BATTERY_CAPACITY = 64
+"""Setting; a capacity of 0 switches the battery monitor off."""
 _LIMIT_STEPS_PER_A = 10
 _BELIEVED_AFTER = 3
 """Times in a row that another number of phases than the addresses tell has to be said to be believed."""
@@ -87,6 +87,8 @@ class Telemetry(Part):
     ) -> None:
         self.accessory_present: bool | None = None
         """Whether a BMS or DMC is there; ``None``: not looked for yet."""
+        self.on_input: Callable[[AcInput], None] = lambda _: None
+        """Called with each AC input configuration that is read."""
         self._link = link
         self._board = board
         self._devices = devices
@@ -124,6 +126,7 @@ class Telemetry(Part):
     def devices_changed(self) -> None:
         """Devices came or went."""
         self._power = PowerMeter(self._link, self._devices, self._ram.show)
+        self._scheduler.hurry("power")
         self._set_phases(phases_of(device.address for device in self._devices))
         for number in range(1, max(self._diagnosed, len(self._devices))):
             self._scheduler.remove(_diagnostics_name(number))
@@ -215,12 +218,23 @@ class Telemetry(Part):
         self._phases = count
 
     async def _read_state(self) -> Values:
-        state = await self._first.request(GetState())
+        return self.state_values(await self._first.request(GetState()))
+
+    def state_values(self, state: DeviceState) -> Values:
+        """Values of a main and sub state.
+
+        Raises:
+            Implausible: there are no such states.
+        """
         check_state(state)
         values = readings.state_values(state, self._error.get())
         self._connected.set(bool(values["/Ac/ActiveIn/Connected"]))
         self._charging.set(readings.is_charging(state))
         return values
+
+    def show_state(self, state: DeviceState) -> None:
+        """Show a state that somebody else read."""
+        self._scheduler.freshness.publish("state", self.state_values(state))
 
     async def _read_power(self) -> Values:
         meter = self._power
@@ -245,6 +259,7 @@ class Telemetry(Part):
         """
         check_input(info)
         self._input.set(info)
+        self.on_input(info)
         bounds = info.active_input, info.minimum, info.maximum
         if bounds != self._bounds:
             self._bounds = bounds
@@ -268,9 +283,6 @@ class Telemetry(Part):
         charge = value.get(readings.CHARGE_STATE) if await self._has_battery_monitor() else None
         return {
             "/Soc": None if charge is None or not 0 <= charge <= 1 else 100 * charge,
-            "/Dc/0/MaxChargeCurrent": readings.total(
-                [await self._setting(device, _CHARGE_CURRENT) for device in self._devices]
-            ),
             "/Ac/State/IgnoreAcIn1": value.get(readings.IGNORE_AC_INPUT),
             **_diagnostics(0, value),
         }

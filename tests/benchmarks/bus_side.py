@@ -1,18 +1,20 @@
-"""Speed of the bus side with the full tree of a device, against a service on plain ServiceInterface objects.
+"""Speed of the bus side with the full tree of three phases, against plain ServiceInterface objects.
 
 Both services show the same items and give the same answers (checked first); ``served.py`` has them, each in a
 process of its own on one bus. The same client asks both, in blocks that alternate, so that whatever else the
 machine does meets both alike. It sends ready-made messages and decodes nothing.
 
 "time" is what the client waits: the service, and the way through the bus daemon both ways, which is the same
-for all; the line "answered by the bus daemon" shows about what that way alone takes. "processor" is what the
-*service process* spends per call, user and system time. Ratios are plain divided by mk2dbus: 2 means that
-mk2dbus is twice as fast.
+for all and long for long answers, as the daemon checks every value in them. "way" is that alone: a service
+that sends a ready answer of the same bytes and does nothing else; nothing on this bus can be faster.
+"processor" is what the *service process* spends per call, user and system time. Ratios are plain divided by
+mk2dbus: 2 means that mk2dbus is twice as fast.
 
-GetItems is asked for in two ways: with nothing changed since the last call, and after a write that changed
-twelve values, as it is between two replies of the inverter; the processor time of that includes the write.
-GetValue goes through all items in turn. Clients in parallel have a call under way each, all the time; "lost"
-means that the service did not survive that, as both libraries end their connection when its socket is full.
+GetItems is asked for in two ways: with nothing changed since the last call, and after forty values changed,
+as it is between two cycles of telemetry. GetValue goes through all items in turn. ItemsChanged is a signal of
+forty values that two clients hear; its processor time includes the write that brings it about. Clients in
+parallel have a call under way each, all the time; "lost" means that the service did not survive that, as both
+libraries end their connection when its socket is full.
 """
 
 from __future__ import annotations
@@ -46,26 +48,30 @@ from common import (
     table,
     variant_body,
 )
-from served import CHANGING_COUNT, WRITTEN
+from served import CHANGING_COUNT, TOLD, UNTOLD, WRITTEN
 
 from mk2dbus.bus.library import LIBRARIES, decode
+from mk2dbus.bus.names import ITEMS_CHANGED
 from mk2dbus.bus.wire import MessageType
 
-OWN, PLAIN = "own", "plain"
-MANY, FEW = 20, 3
+OWN, PLAIN, READY = "own", "plain", "ready"
+MANY, FEW, LISTENERS = 20, 3, 2
+SIGNAL_EVERY_S = 0.12  # the service tells changes at most ten times a second
 SERVED = str(Path(__file__).with_name("served.py"))
 WARM_UP = 5
 
 ITEMS = "GetItems, nothing changed"
 CHANGED = f"GetItems, {CHANGING_COUNT} values changed"
 VALUE = "GetValue"
+SIGNAL = f"ItemsChanged of {CHANGING_COUNT} values, {LISTENERS} listeners"
 PARALLEL = {
     f"{MANY} clients: GetValue": (MANY, VALUE, 4),
     f"{FEW} clients: GetItems": (FEW, ITEMS, 4),
     f"{MANY} clients: GetItems": (MANY, ITEMS, 1),
 }
 """Clients, what they call, and how often that is measured; last what not every service survives."""
-DAEMON_ALONE = "answered by the bus daemon"
+CHANGED_WAY = {CHANGED: ITEMS}
+"""What has the way of what else."""
 
 
 @dataclass
@@ -96,8 +102,8 @@ class Served:
     def call(self, path: str, member: str) -> bytearray:
         return method_call(self.name, path, member)
 
-    def write(self) -> bytearray:
-        return method_call(self.name, WRITTEN, "SetValue", variant_body("i", 3))
+    def write(self, value: int) -> bytearray:
+        return method_call(self.name, WRITTEN, "SetValue", variant_body("i", value))
 
 
 def same_answers(client: RawClient, services: Sequence[Served]) -> tuple[list[str], int]:
@@ -123,18 +129,40 @@ def same_answers(client: RawClient, services: Sequence[Served]) -> tuple[list[st
 def measure(
     service: Served, what: str, client: RawClient, messages: Iterable[bytearray], change: bool = False
 ) -> None:
-    """A block of calls, one after the other; with ``change`` there is a write before each."""
+    """A block of calls, one after the other; with ``change`` there is a write before each, not counted."""
     found = service.figures.setdefault(what, Figures())
-    write = service.write()
-    before = cpu_s(service.pid)
+    write = service.write(UNTOLD)
     for message in messages:
         if change:
             client.call(write)
+        before = cpu_s(service.pid)
         begun = time.perf_counter()
         client.call(message)
         found.times.append(time.perf_counter() - begun)
+        found.cpu += cpu_s(service.pid) - before
         found.calls += 1
-    found.cpu += cpu_s(service.pid) - before
+
+
+def tell(service: Served, client: RawClient, address: str, count: int) -> None:
+    """So many writes that change values, each told to two listeners before the next."""
+    found = service.figures.setdefault(SIGNAL, Figures())
+    rule = f"type='signal',sender='{service.name}',member='{ITEMS_CHANGED}'"
+    write = service.write(TOLD)
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(RawClient(address)) for _ in range(LISTENERS)]
+        for listener in listeners:
+            listener.call(daemon_call("AddMatch", rule))
+        before = cpu_s(service.pid)
+        for _ in range(count):
+            time.sleep(SIGNAL_EVERY_S)
+            begun = time.perf_counter()
+            client.call(write)
+            for listener in listeners:
+                while decoded(listener.receive()).member != ITEMS_CHANGED:
+                    pass
+            found.times.append(time.perf_counter() - begun)
+        found.cpu += cpu_s(service.pid) - before
+        found.calls += count
 
 
 def together(
@@ -181,15 +209,13 @@ def together(
 
 
 def run_all(library: str, services: Sequence[Served], address: str, options: argparse.Namespace) -> None:
-    """Measure the services of one library against each other, and print the table."""
+    """Measure the services of one library against each other, and print the tables."""
+    own, plain, ready = services
     with ExitStack() as stack:
         client = stack.enter_context(RawClient(address))
-        paths, length = same_answers(client, services)
-        daemon = Served("daemon", "", services[0].pid)
-        get_id = [daemon_call("GetId")] * options.calls
+        paths, length = same_answers(client, (own, plain))
         next_path = cycle(paths)
         for number in range(options.rounds):
-            measure(daemon, DAEMON_ALONE, client, get_id)
             for service in services if number % 2 else reversed(services):
                 get_items = [service.call("/", "GetItems")] * options.calls
                 get_value = [service.call(next(next_path), "GetValue") for _ in range(options.calls)]
@@ -197,11 +223,13 @@ def run_all(library: str, services: Sequence[Served], address: str, options: arg
                     client.call(message)
                 measure(service, ITEMS, client, get_items)
                 measure(service, VALUE, client, get_value)
-                measure(service, CHANGED, client, get_items, change=True)
+                if service is not ready:
+                    measure(service, CHANGED, client, get_items, change=True)
+                    tell(service, client, address, options.calls // 10)
     lost: dict[tuple[str, str], str] = {}
     for what, (clients, called, rounds) in PARALLEL.items():
         for number in range(rounds):
-            for service in services if number % 2 else reversed(services):
+            for service in (own, plain) if number % 2 else (plain, own):
                 if called == VALUE:
                     messages = [service.call(path, "GetValue") for path in paths]
                 else:
@@ -214,22 +242,30 @@ def run_all(library: str, services: Sequence[Served], address: str, options: arg
                 except Gone as gone:
                     lost[service.kind, what] = str(gone)
 
-    own, plain = (service.figures for service in services)
-    rows = [["what", "mk2dbus, ms", "plain, ms", "ratio"]]
-    for what in (ITEMS, CHANGED, VALUE):
-        ratio = median(plain[what].times) / median(own[what].times)
-        rows.append([f"{what}: time (median / p95)", str(own[what]), str(plain[what]), f"{ratio:.1f}"])
-    rows.append([f"{DAEMON_ALONE}: time", str(daemon.figures[DAEMON_ALONE]), "", ""])
-    for what in (ITEMS, CHANGED, VALUE, *PARALLEL):
+    rows = [["what", "mk2dbus, ms", "plain, ms", "way, ms", "ratio"]]
+    for what in (ITEMS, CHANGED, VALUE, SIGNAL):
+        ours, theirs = own.figures[what], plain.figures[what]
+        way = ready.figures.get(CHANGED_WAY.get(what, what))
+        rows.append(
+            [
+                f"{what}: time (median / p95)",
+                str(ours),
+                str(theirs),
+                "" if way is None else str(way),
+                f"{median(theirs.times) / median(ours.times):.1f}",
+            ]
+        )
+    for what in (ITEMS, CHANGED, VALUE, SIGNAL, *PARALLEL):
         if (OWN, what) in lost or (PLAIN, what) in lost:
             continue
-        ours, theirs = own[what].cpu_per_call, plain[what].cpu_per_call
+        ours, theirs = own.figures[what], plain.figures[what]
         rows.append(
             [
                 f"{what}: processor",
-                f"{1000 * ours:.3f}",
-                f"{1000 * theirs:.3f}",
-                f"{theirs / ours:.1f}",
+                f"{1000 * ours.cpu_per_call:.3f}",
+                f"{1000 * theirs.cpu_per_call:.3f}",
+                "",
+                f"{theirs.cpu_per_call / ours.cpu_per_call:.1f}",
             ]
         )
     table(f"{library}: {len(paths)} items, GetItems answers {length} bytes ({machine()})", rows)
@@ -238,7 +274,7 @@ def run_all(library: str, services: Sequence[Served], address: str, options: arg
     for what in PARALLEL:
         rates = [
             None if (service.kind, what) in lost else 1 / median(service.figures[what].times)
-            for service in services
+            for service in (own, plain)
         ]
         cells = ["lost" if rate is None else f"{rate:.0f}" for rate in rates]
         ratio_text = "" if None in rates else f"{rates[0] / rates[1]:.1f}"  # type: ignore[operator]
@@ -255,6 +291,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20, help="blocks of each kind (default: 20)")
     parser.add_argument("--calls", type=int, default=50, help="calls in a block (default: 50)")
     parser.add_argument("--parallel-calls", type=int, default=200, help="calls of each client (default: 200)")
+    parser.add_argument("--items", type=int, default=0, help="take only so many items (default: all)")
     parser.add_argument("--library", choices=LIBRARIES, help="default: each that is installed, in turn")
     options = parser.parse_args()
     end_on_sigterm()
@@ -262,9 +299,10 @@ def main() -> None:
         with ExitStack() as stack:
             address, _ = stack.enter_context(private_bus())
             services = []
-            for kind in (OWN, PLAIN):
+            for kind in (OWN, PLAIN, READY):
                 name = f"com.victronenergy.vebus.{kind}"
-                started = stack.enter_context(process(SERVED, kind, address, name, library=library))
+                command = (SERVED, kind, address, name, str(options.items))
+                started = stack.enter_context(process(*command, library=library))
                 first_line(started)
                 services.append(Served(kind, name, started.pid))
             run_all(library, services, address, options)

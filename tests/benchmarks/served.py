@@ -1,10 +1,13 @@
-"""The services that ``bus_side.py`` compares; a process each: ``served.py own|plain ADDRESS NAME``.
+"""The services that ``bus_side.py`` compares; a process each: ``served.py KIND ADDRESS NAME COUNT``.
 
-Both show the same items: those of the driver with a simulated MultiPlus-II, all settings read. ``own`` puts
-them on the bus with ``mk2dbus.bus``. ``plain`` is what one writes with the D-Bus library alone: an object of
-ServiceInterface for each item, and one for GetItems. It encodes nothing in advance, as the libraries have no
-way to, but keeps all variants and texts ready, which spares it most of its own work. A write to
-:data:`WRITTEN` changes :data:`CHANGING_COUNT` values in both, as a reply from the inverter does.
+They show the same items: those of the driver with a simulated system of three phases, all settings of all
+devices read; the first COUNT of them, all with 0. ``own`` puts them on the bus with ``mk2dbus.bus``.
+``plain`` is what one writes with the D-Bus library alone: an object of ServiceInterface for each item, and
+one for GetItems. It encodes nothing in advance, as the libraries have no way to, but keeps all variants and
+texts ready, which spares it most of its own work. ``ready`` sends ready answers.
+
+A write to :data:`WRITTEN` changes :data:`CHANGING_COUNT` values, as a cycle of telemetry does. ``own`` always
+tells that in ItemsChanged, ``plain`` when :data:`TOLD` is written.
 """
 
 # No "from __future__ import annotations" here: the libraries read D-Bus types from annotations.
@@ -21,18 +24,22 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from common import RawClient, decoded, method_call
 from support.clock import SimulatedLoop
 from support.driven import driven
 
 from mk2dbus.bus import library
-from mk2dbus.bus.names import BUS_ITEM
+from mk2dbus.bus.names import BUS_ITEM, DAEMON, DAEMON_PATH
 from mk2dbus.bus.service import BusService
 from mk2dbus.bus.tree import Item, Tree
-from mk2dbus.bus.values import limit_variant, value_variant
+from mk2dbus.bus.values import all_items, limit_variant, value_body, value_variant
+from mk2dbus.bus.wire import Body, MessageType, encode_reply
 from mk2dbus.items import Kind, Value
 
 WRITTEN = "/Mode"
-CHANGING_COUNT = 12
+UNTOLD, TOLD = 3, 1
+CHANGING_COUNT = 40
+PROFILE, DEVICE_COUNT = "quattro3", 3
 EXPORTED_AT_ONCE = 20
 """Both libraries end the connection when their socket is full, so objects are exported in steps."""
 
@@ -42,8 +49,8 @@ def known_items() -> list[Item]:
 
     async def read() -> list[Item]:
         with TemporaryDirectory() as state:
-            async with driven(state=Path(state)) as system:
-                await system.until_all_read()
+            async with driven(PROFILE, state=Path(state)) as system:
+                await system.until(lambda: all_read(system.tree), 1000.0)
                 await asyncio.sleep(10.0)
                 kept = Tree()
                 for item in system.tree.items():
@@ -52,6 +59,12 @@ def known_items() -> list[Item]:
 
     with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
         return runner.run(read())
+
+
+def all_read(tree: Tree) -> bool:
+    """Whether there are all devices, and their settings are read."""
+    progress = [item.value for item in tree.items() if item.leaf.path.endswith("/Settings/ReadProgress")]
+    return progress == [100] * DEVICE_COUNT
 
 
 def changing(items: Iterable[Item]) -> list[Item]:
@@ -107,7 +120,7 @@ def plain_classes() -> tuple[Callable[..., Any], Callable[..., Any]]:
     class PlainItem(service.ServiceInterface):  # type: ignore[misc]
         """One item."""
 
-        def __init__(self, item: Item, on_write: Callable[[], None]) -> None:
+        def __init__(self, item: Item, on_write: Callable[[bool], None]) -> None:
             super().__init__(BUS_ITEM)
             self.leaf = item.leaf
             self.on_write = on_write
@@ -134,7 +147,7 @@ def plain_classes() -> tuple[Callable[..., Any], Callable[..., Any]]:
         def SetValue(self, value: "v") -> "i":  # noqa: F821
             if self.leaf.path != WRITTEN:
                 return 1
-            self.on_write()
+            self.on_write(value.value == TOLD)
             return 0
 
     class PlainRoot(service.ServiceInterface):  # type: ignore[misc]
@@ -148,6 +161,11 @@ def plain_classes() -> tuple[Callable[..., Any], Callable[..., Any]]:
         def GetItems(self) -> "a{sa{sv}}":  # noqa: F722
             return {path: found.parts for path, found in self.objects.items()}
 
+        @service.signal()  # type: ignore[untyped-decorator]  # found at run time
+        def ItemsChanged(self, paths: Iterable[str]) -> "a{sa{sv}}":  # noqa: F722
+            parts = ((path, self.objects[path].parts) for path in paths)
+            return {path: {key: of[key] for key in ("Value", "Text")} for path, of in parts}
+
     return PlainItem, PlainRoot
 
 
@@ -159,15 +177,18 @@ async def serve_plain(items: list[Item], address: str, name: str) -> None:
     before = {item.leaf.path: item.value for item in changing(items)}
     count = 0
 
-    def write() -> None:
+    def write(told: bool) -> None:
         nonlocal count
         count += 1
         for path, value in before.items():
             objects[path].show(moved(value, count))
+        if told:
+            root.ItemsChanged(before)
 
     objects.update((item.leaf.path, plain_item(item, write)) for item in items)
+    root = plain_root(objects)
     bus = await bus_module.MessageBus(bus_address=address).connect()
-    bus.export("/", plain_root(objects))
+    bus.export("/", root)
     for number, (path, found) in enumerate(objects.items()):
         bus.export(path, found)
         if number % EXPORTED_AT_ONCE == 0:
@@ -177,10 +198,31 @@ async def serve_plain(items: list[Item], address: str, name: str) -> None:
     await bus.wait_for_disconnect()
 
 
+# --- with nothing to do ------------------------------------------------------------------------------
+
+
+async def serve_ready(items: list[Item], address: str, name: str) -> None:
+    """Send the same answer to everybody who asks for everything, and one value to all others."""
+    tree = Tree()
+    for item in items:
+        tree.add(item.leaf, item.value, limits=item.limits)
+    everything, one = all_items(tree), value_body(items[0])
+    with RawClient(address) as client:
+        request = Body("su", library.encode("su", [name, 0]))
+        client.call(method_call(DAEMON, DAEMON_PATH, "RequestName", request, DAEMON))
+        print("ready", flush=True)
+        while True:
+            message = client.receive()
+            if message[1] == MessageType.METHOD_CALL:
+                call = decoded(message)
+                signature, data = everything if call.member == "GetItems" else one
+                client.sock.sendmsg([encode_reply(1, call.serial, call.sender, signature, len(data)), data])
+
+
 def main() -> None:
-    kind, address, name = sys.argv[1:]
-    serve = {"own": serve_own, "plain": serve_plain}[kind]
-    items = known_items()
+    kind, address, name, count = sys.argv[1:]
+    serve = {"own": serve_own, "plain": serve_plain, "ready": serve_ready}[kind]
+    items = known_items()[: int(count) or None]
     # What made the items is gone; nothing of it should burden either.
     gc.collect()
     # A library that loses its connection logs every call after that.

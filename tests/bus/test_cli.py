@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
-import pty
 import signal
-import struct
 import sys
-import termios
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -227,70 +223,3 @@ async def _change_on(bench: Any) -> None:
     for step in range(10_000):
         bench.tree.update({"/State": step})
         await asyncio.sleep(0.05)
-
-
-async def test_monitor_on_a_terminal(bench: Any, shell: Shell) -> None:
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 12, 50, 0, 0))
-    process = await shell.spawn("monitor", stdout=theirs)
-    os.close(theirs)
-    screen = Screen(ours)
-    try:
-        await screen.shows("24.12V")
-        assert screen.text.startswith("\x1b[?1049h\x1b[?25l")
-        bench.tree.update({"/Dc/0/Voltage": 25.5})
-        await screen.shows("25.50V")
-        screen.text = ""
-        fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 12, 20, 0, 0))
-        process.send_signal(signal.SIGWINCH)
-        # The title, cut where the line now ends.
-        await screen.shows(f"\x1b[H{bench.name[:20]}\x1b[K")
-        await screen.shows("Battery")
-        assert max(map(len, screen.lines())) <= 20
-        fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 12, 50, 0, 0))
-        screen.text = ""
-        await bench.service._connection.release_name(bench.name)
-        await screen.shows("gone")
-        screen.text = ""
-        await screen.shows("25.50V")
-        process.send_signal(signal.SIGINT)
-        await screen.shows("\x1b[?25h\x1b[?1049l")
-        _, errors = await process.communicate()
-        assert (process.returncode, errors) == (0, b"")
-    finally:
-        screen.close()
-
-
-class Screen:
-    """What a program wrote on a terminal."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self.text = ""
-        self._more = asyncio.Event()
-        asyncio.get_running_loop().add_reader(fd, self._read)
-
-    def _read(self) -> None:
-        try:
-            self.text += os.read(self._fd, 65536).decode(errors="replace")
-        except OSError:
-            # EIO: the other side is closed.
-            asyncio.get_running_loop().remove_reader(self._fd)
-        self._more.set()
-
-    async def shows(self, text: str) -> None:
-        async with asyncio.timeout(20):
-            while text not in self.text:
-                self._more.clear()
-                await self._more.wait()
-
-    def lines(self) -> list[str]:
-        """The lines of the last drawing."""
-        plain = self.text.rpartition("\x1b[H")[2]
-        for code in ("\x1b[K", "\x1b[J", "\r"):
-            plain = plain.replace(code, "")
-        return plain.split("\n")
-
-    def close(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._fd)
-        os.close(self._fd)

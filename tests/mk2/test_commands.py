@@ -43,7 +43,7 @@ from mk2dbus.mk2.adapter import (
 from mk2dbus.mk2.errors import AccessRequired, NotSupported, Rejected
 from mk2dbus.mk2.framing import Frame, FrameCutter, FrameType, adapter_frame
 from mk2dbus.mk2.info import Accessory, AcInfo, AcInput, Configuration, DcInfo, read_info
-from mk2dbus.mk2.request import MORE, AdapterRequest, Request, Winmon
+from mk2dbus.mk2.request import CONFLICTS, MORE, AdapterRequest, Lane, Request, Winmon
 from mk2dbus.mk2.winmon import (
     WINMON_COMMANDS,
     AccessLevels,
@@ -147,8 +147,21 @@ def test_what_must_not_happen_twice_is_sent_once() -> None:
 
 
 def test_what_changes_the_line_is_alone_on_it() -> None:
-    alone = {command for command in ADAPTER_COMMANDS if command.excludes_others}
-    assert alone == {SetAddress, GetAddress, Reset, ConfigureAdapter, SendPanel, HighSpeed}
+    alone = {command for command in ADAPTER_COMMANDS if command.lane is Lane.ALONE}
+    assert alone == {Reset, ConfigureAdapter, HighSpeed}
+
+
+def test_lanes_are_in_each_others_way_both_ways() -> None:
+    assert set(CONFLICTS) == set(Lane)
+    for lane, others in CONFLICTS.items():
+        for other in others - {Lane.ALONE}:
+            assert lane in CONFLICTS[other]
+    assert all(command.lane is Lane.WINMON for command in WINMON_COMMANDS)
+
+
+def test_info_requests_are_those_with_the_letter_f() -> None:
+    for request, sent in ADAPTER_FRAMES:
+        assert (request.lane is Lane.INFO) == (bytes.fromhex(sent)[1:3] == b"\xffF"), request
 
 
 # --- what is sent --------------------------------------------------------------------------------------

@@ -63,14 +63,15 @@ from mk2dbus.simulator import Core
 V = bytes.fromhex("07 FF 56 24 DB 11 00 42 52")
 VERSION = AdapterVersion(1170212, ord("B"))
 DC = bytes.fromhex("0F 20 F3 00 C8 02 0C A1 05 00 00 00 28 00 00 88 B2")
+AC = bytes.fromhex("0F 20 01 01 CA 09 08 AA 58 AB 00 AA 58 9A 00 C3 E8")
 LEDS = bytes.fromhex("06 FF 4C 03 00 00 00 AC")
 STATE_DONE = bytes.fromhex("02 FF 53 AC")
 
 
 @asynccontextmanager
 async def linked(port: MemoryPort, **options: Any) -> AsyncIterator[Link]:
-    """A link at work over a port."""
-    link = Link(port, **options)
+    """A link at work over a port; one exchange at a time unless said otherwise."""
+    link = Link(port, **{"pipeline": 1, **options})
     task = asyncio.create_task(link.run())
     try:
         yield link
@@ -576,7 +577,7 @@ async def test_who_waits_long_for_a_device_is_not_passed_for_ever() -> None:
 @simulated
 async def test_looking_for_an_accessory_holds_nobody_up() -> None:
     port = AnsweringPort(lambda frame: LEDS if frame.data == b"L" else b"")
-    async with linked(port) as link:
+    async with linked(port, pipeline=3) as link:
         found = later(link.request(FindAccessory(AccessoryKind.BMS)))
         await asyncio.sleep(0.1)
         async with asyncio.timeout(0.2):
@@ -595,8 +596,8 @@ async def test_attempts_and_their_times() -> None:
     async with linked(port) as link:
         with pytest.raises(NoReply, match=r"GetLeds.* 3 time"):
             await link.request(GetLeds())
-        # Three bytes and a half… the time is reckoned from the end of sending: 4 bytes at 240 a second.
-        gap = 4 / 240 + 0.5
+        # The time is reckoned from the end of sending, and is longer by that of the reply: 10 bytes.
+        gap = (4 + 10) / 240 + 0.5
         times = [at for at, _ in port.sent]
         assert times == pytest.approx([0, gap, 2 * gap], abs=1e-3)
         assert now() == pytest.approx(3 * gap, abs=1e-3)
@@ -846,7 +847,7 @@ async def test_a_listener_that_fails_ends_the_link_for_all() -> None:
 @simulated
 async def test_replies_out_of_order_go_to_their_requests() -> None:
     port = AnsweringPort()
-    async with linked(port, winmon_depth=3) as link:
+    async with linked(port, pipeline=3) as link:
         tasks = [later(link.request(ReadSetting(id), 0)) for id in (1, 2, 3, 4)]
         await asyncio.sleep(0.1)
         assert port.letters == "AXYZ"
@@ -862,7 +863,7 @@ async def test_replies_out_of_order_go_to_their_requests() -> None:
 @simulated
 async def test_requests_to_another_device_wait_for_the_line() -> None:
     port = AnsweringPort()
-    async with linked(port, winmon_depth=3, overlap=True) as link:
+    async with linked(port, pipeline=3) as link:
         tasks = [later(link.request(ReadSetting(id), address)) for id, address in ((1, 0), (2, 0), (3, 1))]
         await asyncio.sleep(0.1)
         assert port.letters == "AXY"
@@ -879,42 +880,69 @@ async def test_requests_to_another_device_wait_for_the_line() -> None:
 @simulated
 async def test_never_two_info_requests_on_the_line() -> None:
     port = AnsweringPort()
-    async with linked(port, winmon_depth=3, overlap=True) as link:
+    async with linked(port, pipeline=3) as link:
         dc, ac = later(link.request(GetDc())), later(link.request(GetAc(1)))
         winmon_ = later(link.request(ReadSetting(1), 0, Priority.CLIENT))
         await asyncio.sleep(0.1)
-        assert port.letters == "AXF"
+        assert port.letters == "AFX"  # the F need not wait for the address
         port.deliver(DC)
         await dc
         await asyncio.sleep(0.1)
-        assert port.letters == "AXFF"
-        port.deliver(bytes.fromhex("0F 20 01 01 CA 09 08 AA 58 AB 00 AA 58 9A 00 C3 E8"))
+        assert port.letters == "AFXF"
+        port.deliver(AC)
         port.deliver(winmon("X", "86 01 00"))
         await asyncio.gather(ac, winmon_)
 
 
-@pytest.mark.parametrize("exclusive", [SendPanel(SwitchPosition.ON, 100), ConfigureAdapter()], ids=str)
 @simulated
-async def test_a_state_frame_is_alone_on_the_line(exclusive: Any) -> None:
+async def test_what_configures_the_adapter_is_alone_on_the_line() -> None:
     port = AnsweringPort()
-    async with linked(port, winmon_depth=3, overlap=True) as link:
+    async with linked(port, pipeline=3) as link:
         info, read = later(link.request(GetDc())), later(link.request(ReadSetting(1), 0))
         await asyncio.sleep(0.1)
         port.deliver(DC)
         await asyncio.sleep(0.1)
         assert port.letters == "FAX"
-        state = later(link.request(exclusive, priority=Priority.CONTROL))
-        behind = later(link.request(ReadSetting(2), 0))
+        state = later(link.request(ConfigureAdapter(), priority=Priority.CONTROL))
+        behind = [later(link.request(request, 0)) for request in (ReadSetting(2), GetDc())]
         await asyncio.sleep(0.1)
         assert port.letters == "FAX"
         port.deliver(winmon("X", "86 01 00"))
         await asyncio.sleep(0.1)
         assert port.letters == "FAXS"
         port.deliver(STATE_DONE)
-        await asyncio.sleep(0.1)
-        assert port.letters == "FAXSY"
-        port.deliver(winmon("Y", "86 02 00"))
-        assert [await info, await read, await state, await behind][1:] == [1, True, 2]
+        await asyncio.sleep(0.2)
+        assert port.letters == "FAXSYF"
+        port.deliver(winmon("Y", "86 02 00") + DC)
+        assert [await info, await read, await state, await behind[0]][1:] == [1, True, 2]
+        await behind[1]
+
+
+@simulated
+async def test_a_panel_frame_waits_for_an_info_frame_and_for_no_winmon_command() -> None:
+    port = AnsweringPort()
+    async with linked(port, pipeline=3) as link:
+        read = later(link.request(ReadSetting(1), 0))
+        await asyncio.sleep(0.05)
+        info = later(link.request(GetDc()))
+        await asyncio.sleep(0.05)
+        assert port.letters == "AXF"
+        panel = later(link.request(SendPanel(SwitchPosition.ON, 100), priority=Priority.CONTROL))
+        behind = [later(link.request(GetAc(1))), later(link.request(GetLeds(), priority=Priority.CLIENT))]
+        await asyncio.sleep(0.08)
+        assert port.letters == "AXFL"
+        port.deliver(LEDS + DC)
+        await info
+        await asyncio.sleep(0.08)
+        # No F before the acknowledgement.
+        assert port.letters == "AXFLS"
+        port.deliver(STATE_DONE)
+        assert await panel
+        await asyncio.sleep(0.08)
+        assert port.letters == "AXFLSF"
+        port.deliver(winmon("X", "86 01 00") + AC)
+        assert await read == 1
+        await asyncio.gather(*behind)
 
 
 # --- torn frames ---------------------------------------------------------------------------------------
@@ -1086,9 +1114,7 @@ async def read_all(
     [(clean_line, 0.0), (noisy_line, 0.15), (very_noisy_line, 0.98), (tardy_line, 0.9), (torn_line, 0.7)],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-@pytest.mark.parametrize(
-    "options", [{}, {"winmon_depth": 3, "overlap": True}], ids=["one_at_a_time", "three_at_once"]
-)
+@pytest.mark.parametrize("options", [{}, {"pipeline": 3}], ids=["one_at_a_time", "three_at_once"])
 @simulated
 async def test_right_values_or_none(
     profile: str, line: Line, most_unanswered: float, options: dict[str, Any]
@@ -1143,8 +1169,8 @@ async def test_lost_bytes_give_wrong_values_no_more_often_than_chance() -> None:
 
 def assert_small(link: Link) -> None:
     assert len(link._arrivals) <= MAX_LENGTH + 1
-    assert len(link._resting) <= 3
-    assert link._waiting == link._on_line == link._received == []
+    assert len(link._late.letters) <= 3
+    assert link._waiting == link._on_line == []
 
 
 @simulated
@@ -1186,7 +1212,7 @@ async def test_no_frame_upsets_the_link() -> None:
         GetAcInput(),
         FindAccessory(AccessoryKind.BMS),
     ]
-    async with linked(port, winmon_depth=3, overlap=True) as link:
+    async with linked(port, pipeline=3) as link:
         for turn in range(400):
             asked = later(link.request(chance.choice(requests), 0))
             for _ in range(8):

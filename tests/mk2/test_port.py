@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import termios
 import tty
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.ports import Ear
 
+from mk2dbus.mk2 import port as port_module
 from mk2dbus.mk2.errors import PortLost, PortUnusable
-from mk2dbus.mk2.port import MK2_BAUDRATE, SerialPort, open_port
+from mk2dbus.mk2.port import MK2_BAUDRATE, MK3_BAUDRATE, UNSENT_LIMIT, SerialPort, open_port
 
 WITHIN_S = 5.0
 """Far more than anything here takes; only a hang reaches it."""
@@ -67,9 +70,10 @@ def open_files() -> int:
     return len(list(FDS.iterdir()))
 
 
-async def read(port: SerialPort) -> bytes:
-    async with asyncio.timeout(WITHIN_S):
-        return await port.read()
+def listening(port: SerialPort) -> Ear:
+    ear = Ear()
+    port.attach(ear)
+    return ear
 
 
 async def close(port: SerialPort) -> None:
@@ -77,13 +81,10 @@ async def close(port: SerialPort) -> None:
         await port.close()
 
 
-async def read_until_lost(port: SerialPort) -> tuple[bytes, PortLost]:
-    data = b""
-    while True:
-        try:
-            data += await read(port)
-        except PortLost as error:
-            return data, error
+def fill(port: SerialPort) -> None:
+    """Write what the system takes, and a little more."""
+    while not port.unsent:
+        port.write(bytes(1000))
 
 
 # --- in use --------------------------------------------------------------------------------------------
@@ -92,12 +93,11 @@ async def read_until_lost(port: SerialPort) -> tuple[bytes, PortLost]:
 async def test_bytes_both_ways(pty: Pty) -> None:
     port = await open_port(pty.path)
     assert (port.baudrate, port.path) == (MK2_BAUDRATE, pty.path)
+    ear = listening(port)
     everything = bytes(range(256))
     os.write(pty.master, everything)
-    data = b""
-    while len(data) < len(everything):
-        data += await read(port)
-    assert data == everything
+    await ear.until(lambda ear: len(ear.data) >= len(everything))
+    assert ear.data == everything
     port.write(everything)
     await asyncio.to_thread(wait_for, pty, everything)
     await close(port)
@@ -110,16 +110,96 @@ def wait_for(pty: Pty, wanted: bytes) -> None:
     assert data == wanted
 
 
-async def test_bytes_that_nobody_reads_stay_bounded(pty: Pty, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_comes_while_nobody_is_attached_is_thrown_away(pty: Pty) -> None:
     port = await open_port(pty.path)
+    first = listening(port)
+    os.write(pty.master, b"first")
+    await first.until(lambda ear: ear.data == b"first")
+    port.detach()
+    os.write(pty.master, b"nobody")
+    await asyncio.sleep(0.05)
+    second = listening(port)
+    os.write(pty.master, b"second")
+    await second.until(lambda ear: ear.data == b"second")
+    assert first.data == b"first"
+    await close(port)
+    assert first.lost is None
+
+
+async def test_a_rest_delays_what_comes_and_loses_nothing(pty: Pty) -> None:
+    port = await open_port(pty.path)
+    ear = listening(port)
+    port.rest(0.1)
+    port.rest(60)  # one is enough
+    for letter in (b"a", b"b", b"c"):
+        os.write(pty.master, letter)
+        await asyncio.sleep(0.01)
+    assert not ear.data
+    await ear.until(lambda ear: ear.data == b"abc")
+    await close(port)
+
+
+async def test_closing_while_it_rests(pty: Pty) -> None:
+    before = open_files()
+    port = await open_port(pty.path)
+    ear = listening(port)
+    port.rest(0.05)
+    await close(port)
+    await asyncio.sleep(0.1)
+    assert ear.lost is not None
+    assert open_files() == before
+
+
+async def test_another_speed(pty: Pty) -> None:
+    port = await open_port(pty.path)
+    ear = listening(port)
+    for baudrate, code in ((MK3_BAUDRATE, termios.B115200), (MK2_BAUDRATE, termios.B2400)):
+        port.set_baudrate(baudrate)
+        assert port.baudrate == baudrate
+        assert termios.tcgetattr(pty.master)[4:6] == [code, code]
+    os.write(pty.master, b"still here")
+    await ear.until(lambda ear: ear.data == b"still here")
+    pty.hang_up()
+    await ear.until_lost()
+    with pytest.raises(PortLost):
+        port.set_baudrate(MK3_BAUDRATE)
+    await close(port)
+
+
+async def test_unsent_bytes_leave_in_order(pty: Pty) -> None:
+    port = await open_port(pty.path)
+    ear = listening(port)
+    sent = bytearray()
+    while not port.unsent:
+        piece = os.urandom(1000)
+        sent += piece
+        port.write(piece)
+    port.write(b"the end")
+    sent += b"the end"
+    await asyncio.to_thread(wait_for, pty, bytes(sent))
+    assert ear.lost is None
+    await close(port)
+
+
+async def test_a_port_that_takes_no_bytes_is_lost(pty: Pty, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(port_module, "STALL_S", 0.1)
+    before = open_files()
+    port = await open_port(pty.path)
+    ear = listening(port)
+    fill(port)
+    assert "took no byte" in str(await ear.until_lost())
+    await close(port)
+    assert open_files() == before
+
+
+async def test_unsent_bytes_stay_bounded(pty: Pty) -> None:
+    port = await open_port(pty.path)
+    ear = listening(port)
+    fill(port)
     for _ in range(100):
-        port.data_received(bytes(1000))
-    os.write(pty.master, b"end")
-    data = b""
-    while not data.endswith(b"end"):
-        data += await read(port)
-    assert len(data) <= 64 * 1024
-    assert "not taken" in caplog.text
+        port.write(bytes(1000))
+        assert port.unsent <= UNSENT_LIMIT
+    assert "takes no more bytes" in str(await ear.until_lost())
     await close(port)
 
 
@@ -192,7 +272,7 @@ async def test_a_port_that_vanishes_while_it_is_opened(pty: Pty, monkeypatch: py
     def vanish(*_: object) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("mk2dbus.mk2.port._Transport.__init__", vanish)
+    monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", vanish)
     with pytest.raises(PortUnusable, match=pty.path):
         await open_port(pty.path)
     assert open_files() == before
@@ -213,17 +293,15 @@ async def test_a_caller_that_is_cancelled_while_opening(pty: Pty) -> None:
 # --- losing --------------------------------------------------------------------------------------------
 
 
-async def test_the_cable_is_pulled_while_somebody_reads(pty: Pty) -> None:
+async def test_the_cable_is_pulled(pty: Pty) -> None:
     before = open_files() - 1  # the master goes too
     port = await open_port(pty.path)
-    reader = asyncio.create_task(port.read())
+    ear = listening(port)
     await settled()
     pty.hang_up()
-    async with asyncio.timeout(WITHIN_S):
-        with pytest.raises(PortLost, match=pty.path):
-            await reader
-    with pytest.raises(PortLost):
-        await read(port)
+    assert pty.path in str(await ear.until_lost())
+    with pytest.raises(PortLost, match=pty.path):
+        port.attach(ear)
     port.write(b"into the void")
     await close(port)
     await close(port)
@@ -234,20 +312,27 @@ async def test_a_lost_port_needs_no_closing(pty: Pty) -> None:
     before = open_files() - 1
     port = await open_port(pty.path)
     pty.hang_up()
-    await read_until_lost(port)
-    await settled()
+    await listening(port).until_lost()
     assert open_files() == before
 
 
-async def test_bytes_before_the_loss_are_still_read(pty: Pty) -> None:
+async def test_the_cable_is_pulled_while_nobody_is_attached(pty: Pty) -> None:
     port = await open_port(pty.path)
-    os.write(pty.master, b"last words")
-    assert (await read(port))[:1] == b"l"
-    port.data_received(b"and more")
     pty.hang_up()
-    data, error = await read_until_lost(port)
-    assert data.endswith(b"and more")
-    assert pty.path in str(error)
+    await asyncio.sleep(0.05)
+    with pytest.raises(PortLost, match=pty.path):
+        listening(port)
+    await close(port)
+
+
+async def test_bytes_before_the_loss_are_still_received(pty: Pty) -> None:
+    port = await open_port(pty.path)
+    ear = listening(port)
+    os.write(pty.master, b"last words")
+    await ear.until(lambda ear: bool(ear.data))
+    pty.hang_up()
+    await ear.until_lost()
+    assert ear.data == b"last words"
     await close(port)
 
 
@@ -255,39 +340,41 @@ async def test_the_cable_is_pulled_while_bytes_are_unsent(pty: Pty) -> None:
     """The master takes nothing: the kernel's buffer and then that of the port fill up."""
     before = open_files() - 1
     port = await open_port(pty.path)
-    port.write(bytes(300_000))
+    ear = listening(port)
+    fill(port)
     for _ in range(20):
         await asyncio.sleep(0)
     pty.hang_up()
-    await read_until_lost(port)
+    await ear.until_lost()
     await close(port)
     assert open_files() == before
 
 
 async def test_writing_finds_the_loss(pty: Pty) -> None:
     port = await open_port(pty.path)
+    ear = listening(port)
     await settled()
     pty.hang_up()
     port.write(b"anybody there?")
-    await read_until_lost(port)
+    assert ear.lost is None  # not while it writes
+    await ear.until_lost()
     await close(port)
 
 
-@pytest.mark.parametrize("unsent", [0, 300_000])
-async def test_closing(pty: Pty, unsent: int) -> None:
+@pytest.mark.parametrize("unsent", [False, True])
+async def test_closing(pty: Pty, unsent: bool) -> None:
     before = open_files()
     port = await open_port(pty.path)
-    reader = asyncio.create_task(port.read())
+    ear = listening(port)
     if unsent:
-        port.write(bytes(unsent))
+        fill(port)
     await settled()
     await close(port)
-    with pytest.raises(PortLost, match="closed"):
-        await reader
+    assert "closed" in str(await ear.until_lost())
     await close(port)
     port.write(b"too late")
     with pytest.raises(PortLost, match="closed"):
-        await read(port)
+        port.attach(ear)
     assert open_files() == before
 
 
@@ -305,15 +392,16 @@ async def test_closing_at_once_after_opening(pty: Pty) -> None:
 
 
 async def test_closing_in_the_moment_of_the_loss(pty: Pty) -> None:
-    """The loss has been seen, its consequences come in the next turn of the loop."""
-    before = open_files()
+    """The loss has been seen, who is to be told of it is told in the next turn of the loop."""
+    before = open_files() - 1
     port = await open_port(pty.path)
+    ear = listening(port)
     await settled()
-    assert port._transport is not None
-    port._transport._fatal_error(OSError(5, "Input/output error"))
+    pty.hang_up()
+    port.write(b"?")
     await close(port)
-    with pytest.raises(PortLost):
-        await read(port)
+    error = await ear.until_lost()
+    assert "closed" not in str(error)
     assert open_files() == before
 
 

@@ -9,7 +9,7 @@ import pytest
 from mk2dbus.mk2.framing import Frame, FrameCutter, adapter_frame
 from mk2dbus.simulator import Core
 
-SETTLED_S = 600.0
+SETTLED_S = 60.0
 QUIET_S = 0.2
 """Time to wait for a reply: longer than the longest takes at 2400 baud."""
 

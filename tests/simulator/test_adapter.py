@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -156,6 +157,50 @@ def test_switched_off_it_falls_asleep_and_the_adapter_falls_silent(talk: Callabl
     assert conversation.core.device.invert_allowed
 
 
+def test_standby_line_wakes_and_leaves_switched_off(talk: Callable[..., Any]) -> None:
+    """Asleep behind an adapter with power of its own: the line wakes the units to what they were told."""
+    conversation = talk()
+    core = conversation.core
+    core.adapter.kind = replace(core.adapter.kind, usb_powered=True)
+    conversation.ask(panel(4, 10))
+    conversation.listen(6)
+    assert not core.system.awake
+    assert conversation.winmon(0x0E, 0, 0) == []
+    conversation.ask(adapter_frame("H", b"\x07"))
+    conversation.listen(3)
+    assert conversation.winmon(0x0E, 0, 0) == [b"\x94\x02\x00"]
+    conversation.ask(panel(3, 10))
+    conversation.listen(10)
+    assert core.device.unit.main_state is MainState.CHARGE
+
+
+def test_standby_line_let_go(talk: Callable[..., Any]) -> None:
+    """The line is all that holds it; a reset of the adapter lets it go too (power-on value 0x05)."""
+    for letting_go in (adapter_frame("H", b"\x05"), adapter_frame("R")):
+        conversation = talk()
+        conversation.ask(adapter_frame("H", b"\x07"))
+        conversation.ask(panel(4, 10))
+        conversation.listen(10)
+        assert conversation.core.system.awake
+        conversation.ask("05 3F 04 00 00 00 C5")
+        assert conversation.core.system.awake, "nor does the sleep frame get through"
+        conversation.ask(letting_go, wait_s=5)
+        assert not conversation.core.system.awake
+        assert conversation.listen(3) == []
+
+
+def test_panel_detect_line(talk: Callable[..., Any]) -> None:
+    conversation = talk()
+
+    def detected() -> bool:
+        (answer,) = conversation.ask(adapter_frame("F", b"\x05"))
+        return bool(bytes.fromhex(answer)[6] & 0x80)
+
+    assert detected(), "power-on value 0x05"
+    conversation.ask(adapter_frame("H", b"\x04"))
+    assert not detected()
+
+
 def test_standby_line_keeps_it_awake(talk: Callable[..., Any]) -> None:
     conversation = talk()
     assert conversation.ask(adapter_frame("H")) == [str(adapter_frame("H", b"\x05"))]
@@ -170,11 +215,13 @@ def test_standby_line_keeps_it_awake(talk: Callable[..., Any]) -> None:
 
 def test_wake_and_sleep_frames(talk: Callable[..., Any]) -> None:
     conversation = talk()
-    conversation.core.adapter.kind = type(conversation.core.adapter.kind)(1170216, mk3=True, usb_powered=True)
+    conversation.core.adapter.kind = replace(conversation.core.adapter.kind, usb_powered=True)
     conversation.ask("05 3F 04 00 00 00 C5")
     assert conversation.ask("02 FF 4C B3") == [str(adapter_frame("L", bytes.fromhex("1F1F00008000")))]
     conversation.ask("05 3F 07 00 00 00 C2")
     assert conversation.core.system.awake
+    conversation.listen(8)
+    assert conversation.core.device.unit.main_state is MainState.CHARGE, "as the switch on the unit has it"
 
 
 def test_reset_of_the_adapter(talk: Callable[..., Any]) -> None:

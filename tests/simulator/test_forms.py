@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from mk2dbus.mk2.framing import adapter_frame
-from mk2dbus.simulator import Kind, Override
+from mk2dbus.simulator import ChargeState, Kind, MainState, Override
 
 LONG, COMPAT, OLD = "new device, long", "new device, compatibility", "old device"
 ABSORPTION = bytes.fromhex("9CFF 0000 8016 C012 0019")
@@ -111,6 +112,16 @@ def test_addressed_slots(talk: Callable[..., Any]) -> None:
     assert talk("multiplus-old").ask(adapter_frame("y", b"\x05\x00")) == []
 
 
+def test_adapter_that_does_not_know_addressed_slots(talk: Callable[..., Any]) -> None:
+    """It ignores the frame, and the slot stays free."""
+    conversation = talk("quattro3")
+    adapter = conversation.core.adapter
+    adapter.kind = replace(adapter.kind, addressed=False)
+    assert conversation.ask(adapter_frame("x", b"\x05\x00")) == []
+    assert conversation.core.log.reasons == {(Kind.UNANSWERED, "unknown command"): 1}
+    assert len(conversation.winmon(0x05)) == 1
+
+
 def test_power_on_form_is_compatibility(talk: Callable[..., Any]) -> None:
     conversation = begin(talk, LONG)
     assert len(conversation.winmon(0x05)[0]) == 7
@@ -191,11 +202,59 @@ def test_overrides(talk: Callable[..., Any]) -> None:
     assert conversation.winmon(0x31, 4, 0) == [b"\x86\x07\x00"]
 
 
-def test_ess_setpoint_expires(talk: Callable[..., Any]) -> None:
-    conversation = talk("multiplus2-ess")
-    assert conversation.winmon(0x30, *range(128, 133)) == [bytes.fromhex("85 9000 4000 5200 0000 0000")]
-    assert conversation.winmon(0x37, 0, 131, *(300).to_bytes(2, "little")) == [b"\x87"]
+@pytest.mark.parametrize(
+    ("asked", "state"),
+    [(1, ChargeState.EQUALISE), (2, ChargeState.FORCED_ABSORPTION), (3, ChargeState.FLOAT)],
+)
+def test_forced_charge_state(asked: int, state: ChargeState, talk: Callable[..., Any]) -> None:
+    """Only while it charges; else it is refused."""
+    conversation = begin(talk, LONG)
+    plant = conversation.core.plant
+    assert conversation.winmon(0x0E, asked, 0) == [bytes((0x94, MainState.CHARGE, state))]
     conversation.listen(1)
-    assert conversation.core.device.unit.input_w == pytest.approx(-300, abs=1)
-    conversation.listen(61)
-    assert conversation.core.device.unit.input_w > 0
+    assert plant.charger.state is state
+    plant.mains_voltage = 0
+    conversation.listen(2)
+    assert conversation.winmon(0x0E, asked, 0) == [b"\x80\x01"]
+    assert conversation.winmon(0x0E, 0, 0) == [bytes((0x94, MainState.INVERT_FULL, 0))]
+    assert conversation.core.log.reasons[Kind.NOTE, "charge state refused"] == 1
+
+
+def test_charge_state_that_is_none(talk: Callable[..., Any]) -> None:
+    conversation = begin(talk, LONG)
+    state = conversation.core.plant.charger.state
+    assert conversation.winmon(0x0E, 4, 0) == [b"\x80\x01"]
+    assert conversation.core.plant.charger.state is state
+
+
+@pytest.mark.parametrize("flags", [0x01, 0x03])
+def test_maximum_charge_current_takes_effect(flags: int, talk: Callable[..., Any]) -> None:
+    conversation = begin(talk, LONG)
+    assert conversation.winmon(0x37, flags, 4, 12, 0) == [b"\x88\x00"]
+    conversation.listen(2)
+    assert conversation.core.device.unit.battery_a == pytest.approx(12, abs=0.1)
+
+
+def test_state_of_charge_of_the_monitor(talk: Callable[..., Any]) -> None:
+    """With a capacity set it can be written: the monitor takes it for true, the battery is what it was."""
+    conversation = begin(talk, LONG)
+    core = conversation.core
+    assert conversation.winmon(0x37, 0, 13, 100, 0) == [b"\x87"]
+    assert conversation.winmon(0x30, 13) == [b"\x85\xc8\x00"], "1 without a capacity"
+    core.device.settings[64].ram = 200
+    core.plant.battery.soc = 0.8
+    assert conversation.winmon(0x30, 13) == [b"\x85\xa0\x00"]
+    assert conversation.winmon(0x37, 0, 13, 100, 0) == [b"\x87"]
+    assert conversation.winmon(0x30, 13) == [b"\x85\x64\x00"]
+    assert core.plant.battery.soc == pytest.approx(0.8, abs=0.01)
+    conversation.listen(1200)
+    (reply,) = conversation.winmon(0x30, 13)
+    assert reply[1] > 100, "it counts on from there"
+
+
+def test_battery_temperature_where_the_product_has_it(talk: Callable[..., Any]) -> None:
+    conversation = talk("sensors")
+    conversation.core.plant.battery.temperature_c = -5.5
+    conversation.listen(1.1)
+    assert conversation.winmon(0x36, 21, 0) == [bytes.fromhex("8E 0A80 0000")]
+    assert conversation.winmon(0x30, 21) == [b"\x85" + (-55 & 0xFFFF).to_bytes(2, "little")]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mk2dbus.mk2.framing import adapter_frame
-from mk2dbus.simulator.device import Assistant
+from mk2dbus.simulator.assistants import Assistant
 
 RECORDINGS = Path(__file__).parents[1] / "captures" / "recordings.txt"
 APPEND_LEDS = adapter_frame("S", bytes((3, 0, 0, 1, 0x92, 0, 4)))

@@ -5,30 +5,53 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 from mk2dbus.bus.tree import Tree
 from mk2dbus.items import Value
 from mk2dbus.mk2.framing import Frame, FrameCutter
+from mk2dbus.mk2.speed import SpeedChoice
 from mk2dbus.simulator import Core
 from mk2dbus.vebus.driver import Driver
+from mk2dbus.vebus.energybook import EnergyBook
 from mk2dbus.vebus.infocache import InfoCache
+from mk2dbus.vebus.options import DEFAULTS, Options
 from support.ports import CorePort
 
 NOWHERE = Path("/dev/null/nowhere")
 
 
+@dataclass(frozen=True)
+class Mode:
+    """How the line is used. ``Mode.current`` is what runs have that ask for no other."""
+
+    speed: SpeedChoice = SpeedChoice.LOW
+    pipeline: int = 3
+    current: ClassVar[Mode]
+
+    def __str__(self) -> str:
+        return f"{self.speed}-{self.pipeline}"
+
+
+Mode.current = Mode()
+MODES = (Mode(), Mode(pipeline=1), Mode(SpeedChoice.AUTO))
+
+
 class Driven:
     """A driver at work, and what it sent."""
 
-    def __init__(self, core: Core, state: Path) -> None:
+    def __init__(
+        self, core: Core, state: Path, energy: EnergyBook | None = None, options: Options = DEFAULTS
+    ) -> None:
         self.core = core
         self.tree = Tree()
         self.sent: list[Frame] = []
         self.opened = 0
         self.port: CorePort
         self._cutter = FrameCutter()
-        self.driver = Driver(self.tree, self.open, InfoCache(state))
+        self.driver = Driver(self.tree, self.open, InfoCache(state), options, energy)
         self.driver.place()
 
     async def open(self) -> CorePort:
@@ -81,16 +104,27 @@ class Driven:
 
 @asynccontextmanager
 async def driven(
-    profile: str = "multiplus2", *, still: bool = True, state: Path = NOWHERE
+    profile: str = "multiplus2",
+    *,
+    still: bool = True,
+    state: Path = NOWHERE,
+    core: Core | None = None,
+    energy: EnergyBook | None = None,
+    options: Options = DEFAULTS,
+    mode: Mode | None = None,
 ) -> AsyncIterator[Driven]:
     """A driver on a simulated system, without noise on its values unless asked for.
 
-    Nothing is kept from one run to the next unless there is a ``state`` directory.
+    The line is at 2400 baud and takes three commands at a time, unless there is another ``mode``.
+
+    Nothing is kept from one run to the next unless there is a ``state`` directory, or the ``core`` or the
+    ``energy`` of another run.
     """
-    core = Core(profile)
+    core = core or Core(profile)
     if still:
         core.plant.noise = 0
-    run = Driven(core, state)
+    mode = mode or Mode.current
+    run = Driven(core, state, energy, replace(options, speed=mode.speed, pipeline=mode.pipeline))
     port = await run.open()
     task = asyncio.create_task(run.driver.run(port))
     try:

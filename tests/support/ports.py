@@ -8,39 +8,66 @@ from collections.abc import Callable
 
 from mk2dbus.mk2.errors import PortLost
 from mk2dbus.mk2.framing import Frame, FrameCutter
+from mk2dbus.mk2.link import Receiver
 from mk2dbus.simulator import Core
 
 
 class MemoryPort:
-    """The receiving half of a port in memory."""
+    """The receiving half of a port in memory. What comes before anybody was attached is kept for him."""
 
-    baudrate = 2400
-
-    def __init__(self) -> None:
-        self._received = bytearray()
-        self._readable = asyncio.Event()
+    def __init__(self, baudrate: int = 2400) -> None:
+        self.baudrate = baudrate
+        self._early = bytearray()
+        self._receiver: Receiver | None = None
+        self._detached = False
         self._lost: str | None = None
 
+    def attach(self, receiver: Receiver) -> None:
+        if self._lost is not None:
+            raise PortLost(self._lost)
+        self._receiver = receiver
+        self._detached = False
+        if self._early:
+            asyncio.get_running_loop().call_soon(self._deliver_early)
+
+    def detach(self) -> None:
+        self._receiver = None
+        self._detached = True
+        self._early.clear()
+
+    def rest(self, seconds: float) -> None:
+        pass
+
+    def set_baudrate(self, baudrate: int) -> None:
+        if self._lost is not None:
+            raise PortLost(self._lost)
+        self.baudrate = baudrate
+
     def deliver(self, data: bytes) -> None:
-        """The client receives bytes."""
-        if data:
-            self._received += data
-            self._readable.set()
+        """The client receives bytes, in the next turn of the loop at the earliest."""
+        if data and not self._detached:
+            self._early += data
+            if self._receiver is not None:
+                asyncio.get_running_loop().call_soon(self._deliver_early)
+
+    def _deliver_early(self) -> None:
+        if self._early and self._receiver is not None:
+            data = bytes(self._early)
+            self._early.clear()
+            self._receiver.data_received(data)
 
     def lose(self, why: str = "cable pulled") -> None:
         """The port goes."""
-        self._lost = why
-        self._readable.set()
+        if self._lost is None:
+            self._lost = why
+            if self._receiver is not None:
+                asyncio.get_running_loop().call_soon(self._tell)
 
-    async def read(self) -> bytes:
-        while not self._received:
-            if self._lost is not None:
-                raise PortLost(self._lost)
-            self._readable.clear()
-            await self._readable.wait()
-        data = bytes(self._received)
-        self._received.clear()
-        return data
+    def _tell(self) -> None:
+        self._deliver_early()
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.connection_lost(PortLost(self._lost))
 
     def write(self, data: bytes) -> None:
         raise NotImplementedError
@@ -49,11 +76,44 @@ class MemoryPort:
         self.lose("closed")
 
 
+class Ear:
+    """Takes what a port receives, and waits for it."""
+
+    WITHIN_S = 5.0
+    """Far more than anything takes; only a hang reaches it."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.lost: PortLost | None = None
+        self._heard = asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:
+        assert self.lost is None
+        self.data += data
+        self._heard.set()
+
+    def connection_lost(self, error: PortLost) -> None:
+        assert self.lost is None
+        self.lost = error
+        self._heard.set()
+
+    async def until(self, condition: Callable[[Ear], bool]) -> None:
+        async with asyncio.timeout(self.WITHIN_S):
+            while not condition(self):
+                self._heard.clear()
+                await self._heard.wait()
+
+    async def until_lost(self) -> PortLost:
+        await self.until(lambda ear: ear.lost is not None)
+        assert self.lost is not None
+        return self.lost
+
+
 class QuietPort(MemoryPort):
     """Answers nothing by itself; keeps what is sent, with the time of the event loop."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, baudrate: int = 2400) -> None:
+        super().__init__(baudrate)
         self.sent: list[tuple[float, Frame]] = []
         self._cutter = FrameCutter()
 
@@ -120,9 +180,10 @@ class ScriptedPort(MemoryPort):
 class CorePort(MemoryPort):
     """A port with the simulator's core behind it, on the clock of the event loop."""
 
-    def __init__(self, core: Core) -> None:
-        super().__init__()
+    def __init__(self, core: Core, baudrate: int = 2400) -> None:
+        super().__init__(baudrate)
         self.core = core
+        core.client_baudrate = baudrate
         self._timer: asyncio.TimerHandle | None = None
         self.on_write: Callable[[bytes], None] = lambda _: None
         self._step()
@@ -132,6 +193,11 @@ class CorePort(MemoryPort):
         if self._lost is None:
             self.core.feed(data, asyncio.get_running_loop().time())
             self._step()
+
+    def set_baudrate(self, baudrate: int) -> None:
+        self._step()
+        super().set_baudrate(baudrate)
+        self.core.client_baudrate = baudrate
 
     def _step(self) -> None:
         loop = asyncio.get_running_loop()

@@ -246,7 +246,6 @@ async def test_read_back_that_stays_out_is_not_called_done() -> None:
     async with driven() as run:
         await _ready(run, ABSORPTION)
         absorption = b"\x02\x00"
-        run.core.device.overrides.append(Override(0x31, prefix=absorption, reply=Override.KEEP, times=1))
         run.core.device.overrides.append(Override(0x31, prefix=absorption, reply=None))
         text = await _refused(run, NoReply, ABSORPTION, 56.5)
         assert "not known" in text

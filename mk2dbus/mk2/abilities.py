@@ -1,0 +1,126 @@
+"""What the adapter turns out to take: several commands at a time, an ``L`` beside an ``F``, addressed forms.
+
+The protocol says it does (§3). Commands that stay unanswered while others are answered speak against it. On a
+noisy line a few do so too, and a command that a device never answers does so always: it counts little.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+from mk2dbus.mk2.exchange import Exchange
+from mk2dbus.mk2.request import Lane
+
+FIRST_PROBATION_S = 600.0
+LAST_PROBATION_S = 86_400.0
+"""How long one command at a time is sent before several are tried again: doubled each time."""
+
+
+MOST_OF_A_KIND = 2
+"""How often a command counts that stays unanswered again and again."""
+
+
+class Doubt:
+    """Weighs answers against missing ones."""
+
+    LIMIT = 4.0
+    """Points at which it is decided; an unanswered command counts one."""
+    RELIEF = 0.2
+    """What an answered one takes back."""
+
+    def __init__(self) -> None:
+        self._points = 0.0
+
+    def answered(self) -> None:
+        self._points = max(0.0, self._points - self.RELIEF)
+
+    def unanswered(self) -> bool:
+        """Whether that is enough. Then it begins anew."""
+        self._points += 1
+        if self._points < self.LIMIT:
+            return False
+        self._points = 0.0
+        return True
+
+
+class Abilities:
+    """How the adapter is used; takes back what it does not bear.
+
+    Args:
+        pipeline: most winmon commands on the line at a time, 1 to 3; 1: one exchange of any kind at a time.
+        beside_info: whether what the adapter answers itself (``L``) may be asked beside an ``F``.
+
+    Attributes:
+        addressed: winmon commands carry their address (``x`` ``y`` ``z``).
+    """
+
+    def __init__(self, pipeline: int, beside_info: bool) -> None:
+        if not 1 <= pipeline <= 3:
+            raise ValueError(f"a pipeline of {pipeline} is not possible, 1 to 3 is")
+        self.pipeline = pipeline
+        self.beside_info = beside_info
+        self.addressed = False
+        self._wanted = pipeline
+        self._crowding: defaultdict[int, Doubt] = defaultdict(Doubt)
+        """By how many others were on the line already."""
+        self._besides = Doubt()
+        self._addressing = Doubt()
+        self._never_answered: Counter[tuple[object, int | None]] = Counter()
+        self._last_answer = -1.0
+        self._last_blame = 0.0
+        self._probation_s = FIRST_PROBATION_S
+        self._alone_until = 0.0
+
+    def answered(self, exchange: Exchange, now: float) -> str | None:
+        """An exchange had its reply; what changes with that, in a sentence."""
+        self._last_answer = now
+        del self._never_answered[_kind(exchange)]
+        for others in range(1, exchange.others + 1):
+            self._crowding[others].answered()
+        if exchange.beside_info:
+            self._besides.answered()
+        if exchange.in_address_form:
+            self._addressing.answered()
+        if self.pipeline < self._wanted and now >= self._alone_until:
+            self.pipeline = self._wanted
+            return "trying again to send the adapter several commands at a time"
+        return None
+
+    def unanswered(self, exchange: Exchange, now: float) -> str | None:
+        """An exchange had no reply; what changes with that, in a sentence."""
+        others_answered = self._last_answer > exchange.sent_at
+        if exchange.beside_info and others_answered and self.beside_info:
+            if self._is_enough(self._besides, exchange):
+                self.beside_info = False
+                return "the adapter does not take an L beside an F; it gets them one after the other now"
+        elif exchange.crowded and others_answered and self.pipeline > 1:
+            # One that was there first may be forgotten for the next.
+            if self._is_enough(self._crowding[max(exchange.others, 1)], exchange):
+                self._crowding.clear()
+                self.pipeline = 1
+                self._alone_until = now + self._probation_s
+                self._probation_s = min(2 * self._probation_s, LAST_PROBATION_S)
+                return "the adapter does not take several commands at a time; it gets one at a time now"
+        elif exchange.in_address_form and self.addressed and self._last_answer > self._last_blame:
+            # In silence only the first counts: then it is not the form that is to blame.
+            self._last_blame = now
+            if self._is_enough(self._addressing, exchange):
+                self.addressed = False
+                self.pipeline = self._wanted
+                return "the adapter does not take addresses in commands any more; it is told them before"
+        return None
+
+    def _is_enough(self, doubt: Doubt, exchange: Exchange) -> bool:
+        kind = _kind(exchange)
+        self._never_answered[kind] += 1
+        return self._never_answered[kind] <= MOST_OF_A_KIND and doubt.unanswered()
+
+
+def _kind(exchange: Exchange) -> tuple[object, int | None]:
+    """What may stay unanswered for a reason of its own: a command to a device."""
+    return type(exchange.request), exchange.address
+
+
+def beside_info(one: Lane, other: Lane) -> bool:
+    """Whether two lanes are an ``F`` and what the adapter answers itself."""
+    return {one, other} == {Lane.INFO, Lane.OWN}

@@ -1,0 +1,86 @@
+"""The overview with its parts below each other, for small terminals."""
+
+from __future__ import annotations
+
+from .glyphs import Glyphs
+from .overview import Overview, Side
+from .parts import FULL, SHORT, alarm_lines, arrow, charging, full_scale
+from .scene import Scene
+from .text import Line, flow, length
+from .widgets import bar, lamp
+
+Ranked = tuple[int, Line]
+"""A line with its rank: where rows are scarce, the highest go first."""
+
+_ALARMS = "Alarms  "
+
+
+def compact(scene: Scene, view: Overview, columns: int, rows: int) -> list[Line]:
+    """A line or two for each part; the least important are left out where they do not fit."""
+    glyphs, full = scene.glyphs, full_scale(scene, view)
+    battery = view.battery
+    _, style = charging(battery.power)
+    details = (battery.volts_text, battery.amperes_text, battery.charge, battery.temperature)
+    ranked: list[Ranked] = [
+        (0, (("state", view.state), ("dim", "   mode "), ("", view.mode))),
+        *_side(view.input, columns, full, glyphs),
+        (
+            0,
+            (
+                *_label("Battery", battery.power_text, arrow(battery.power, glyphs.down, glyphs.up)),
+                *bar(battery.power, full, columns - _LABEL_COLUMNS, style, glyphs),
+            ),
+        ),
+        (2, (("", "  " + "  ".join(filter(None, details))),)),
+        *_side(view.output, columns, full, glyphs),
+        *_alarms(view, columns, glyphs),
+        *((5, line) for line in _panel(view, scene.lit, columns, glyphs)),
+    ]
+    while len(ranked) > max(rows, 0):
+        del ranked[max(range(len(ranked)), key=lambda index: (ranked[index][0], index))]
+    return [line for _, line in ranked]
+
+
+def _side(side: Side, columns: int, full: float, glyphs: Glyphs) -> list[Ranked]:
+    label = _label(side.title, side.power_text, arrow(side.power, glyphs.right, glyphs.left))
+    found: list[Ranked] = [(0, (*label, *bar(side.power, full, columns - _LABEL_COLUMNS, "flow", glyphs)))]
+    several = len(side.phases) > 1
+    for phase in side.phases:
+        texts = (phase.volts, phase.amperes, *((phase.power_text,) if several else ()), phase.hertz)
+        name = f"{phase.name} " if several else ""
+        found.append((3 if several else 2, (("", f"  {name}" + "  ".join(texts)),)))
+    if side.extra:
+        extra: Line = (("dim", f"  {side.extra}"),)
+        rank, last = found[-1]
+        if length(last) + length(extra) <= columns:
+            found[-1] = (rank, (*last, *extra))
+        else:
+            found.append((3, extra))
+    return found
+
+
+def _label(title: str, text: str, direction: str) -> Line:
+    return (("title", f"{title:<10}"), ("bold", f"{text:>8}"), ("flow", direction))
+
+
+_LABEL_COLUMNS = length(_label("", "", arrow(None, "", "")))
+
+
+def _alarms(view: Overview, columns: int, glyphs: Glyphs) -> list[Ranked]:
+    room = columns - len(_ALARMS)
+    lines = flow(alarm_lines(view.alarms, room, glyphs), room)
+    return [
+        (1 if view.alarms else 4, (("dim", " " * len(_ALARMS) if index else _ALARMS), *line))
+        for index, line in enumerate(lines)
+    ]
+
+
+def _panel(view: Overview, lit: bool, columns: int, glyphs: Glyphs) -> list[Line]:
+    lines: list[Line] = []
+    for names, gap in ((FULL, 2), (SHORT, 1)):
+        lines = flow(
+            (lamp(led, names.get(led.name, led.name), lit, glyphs) for led in view.leds), columns, gap
+        )
+        if len(lines) == 1:
+            break
+    return lines
