@@ -62,7 +62,7 @@ class Abilities:
         self.addressed = False
         self._wanted = pipeline
         self._crowding: defaultdict[int, Doubt] = defaultdict(Doubt)
-        """By how many others were on the line already."""
+        """By how many others were under way together with a command."""
         self._besides = Doubt()
         self._addressing = Doubt()
         self._never_answered: Counter[tuple[object, int | None]] = Counter()
@@ -75,7 +75,7 @@ class Abilities:
         """An exchange had its reply; what changes with that, in a sentence."""
         self._last_answer = now
         del self._never_answered[_kind(exchange)]
-        for others in range(1, exchange.others + 1):
+        for others in range(1, exchange.together_with + 1):
             self._crowding[others].answered()
         if exchange.beside_info:
             self._besides.answered()
@@ -89,31 +89,35 @@ class Abilities:
     def unanswered(self, exchange: Exchange, now: float) -> str | None:
         """An exchange had no reply; what changes with that, in a sentence."""
         others_answered = self._last_answer > exchange.sent_at
-        if exchange.beside_info and others_answered and self.beside_info:
-            if self._is_enough(self._besides, exchange):
-                self.beside_info = False
-                return "the adapter does not take an L beside an F; it gets them one after the other now"
-        elif exchange.crowded and others_answered and self.pipeline > 1:
+        if exchange.crowded and others_answered and self.pipeline > 1:
+            if not self._counts(exchange):
+                return None
+            if exchange.beside_info and self.beside_info:
+                if self._besides.unanswered():
+                    self.beside_info = False
+                    return "the adapter does not take an L beside an F; it gets them one after the other now"
             # One that was there first may be forgotten for the next.
-            if self._is_enough(self._crowding[max(exchange.others, 1)], exchange):
+            elif self._crowding[max(exchange.together_with, 1)].unanswered():
                 self._crowding.clear()
                 self.pipeline = 1
                 self._alone_until = now + self._probation_s
                 self._probation_s = min(2 * self._probation_s, LAST_PROBATION_S)
                 return "the adapter does not take several commands at a time; it gets one at a time now"
         elif exchange.in_address_form and self.addressed and self._last_answer > self._last_blame:
+            if not self._counts(exchange):
+                return None
             # In silence only the first counts: then it is not the form that is to blame.
             self._last_blame = now
-            if self._is_enough(self._addressing, exchange):
+            if self._addressing.unanswered():
                 self.addressed = False
                 self.pipeline = self._wanted
                 return "the adapter does not take addresses in commands any more; it is told them before"
         return None
 
-    def _is_enough(self, doubt: Doubt, exchange: Exchange) -> bool:
+    def _counts(self, exchange: Exchange) -> bool:
         kind = _kind(exchange)
         self._never_answered[kind] += 1
-        return self._never_answered[kind] <= MOST_OF_A_KIND and doubt.unanswered()
+        return self._never_answered[kind] <= MOST_OF_A_KIND
 
 
 def _kind(exchange: Exchange) -> tuple[object, int | None]:

@@ -54,8 +54,8 @@ class Exchange:
     expected_at: float = 0.0
     """When its reply is through, by reckoning."""
     deadline: float = 0.0
-    others: int = 0
-    """How many were on the line when it was sent."""
+    together_with: int = 0
+    """How many that were sent before it were answered after it was sent."""
     crowded: bool = False
     """Whether another one was on the line together with it."""
     beside_info: bool = False

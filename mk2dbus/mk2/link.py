@@ -445,7 +445,7 @@ class Link:
             self.counters.retries += 1
             exchange.parts.clear()
             exchange.crowded = exchange.beside_info = False
-            exchange.letter = 0
+            exchange.letter = exchange.together_with = 0
             bisect.insort(self._waiting, exchange)
             return
         if isinstance(request, Winmon):
@@ -471,6 +471,8 @@ class Link:
                 break
             if exchange.over:
                 self._waiting.remove(exchange)
+                continue
+            if self._late.stand_against(exchange):
                 continue
             lane = exchange.lane
             needed = self._needed_lane(exchange)
@@ -511,8 +513,6 @@ class Link:
     def _may_enter(self, exchange: Exchange, lane: Lane, now: float) -> bool:
         conflicts = self._conflicts(lane)
         if any(other.lane in conflicts for other in self._on_line):
-            return False
-        if self._late.stand_against(exchange):
             return False
         return lane is not Lane.WINMON or self._has_slot(exchange, now)
 
@@ -555,7 +555,6 @@ class Link:
         exchange.sent_at = now
         exchange.times_sent += 1
         exchange.left_at = self._pacing.written(len(data), now)
-        exchange.others = len(self._on_line)
         for other in self._on_line:
             other.crowded = exchange.crowded = True
             if beside_info(other.lane, exchange.lane):
@@ -699,6 +698,8 @@ class Link:
         self.counters.replies += 1
         self._round_trips.add(now - exchange.sent_at)
         self._say(self._abilities.answered(exchange, now))
+        for other in self._on_line:
+            other.together_with += other.sent_at >= exchange.sent_at
         if not self._on_line:
             self._pacing.all_left(now)
 

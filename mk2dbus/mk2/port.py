@@ -10,6 +10,7 @@ import termios
 from pathlib import Path
 
 import serial
+import serial_asyncio
 
 from mk2dbus.mk2.errors import PortLost, PortUnusable
 from mk2dbus.mk2.link import Receiver
@@ -28,34 +29,31 @@ STALL_S = 5.0
 _READ_SIZE = 4096
 
 
-class SerialPort:
+class SerialPort(asyncio.Protocol):
     """An open port. Made by :func:`open_port`.
 
     Whatever way the port goes (read error, end of file, write error, bytes that it does not take), the
     receiver is told once, in the next turn of the event loop.
     """
 
-    def __init__(self, path: str, device: serial.Serial) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
-        self._device = device
-        self._fd = device.fileno()
         self._loop = asyncio.get_running_loop()
+        self._transport: _Transport | None = None
         self._receiver: Receiver | None = None
         self._lost: str | None = None
-        self._unsent = bytearray()
-        self._stall: asyncio.TimerHandle | None = None
+        self._closed = asyncio.Event()
         self._rest: asyncio.TimerHandle | None = None
-        self._loop.add_reader(self._fd, self._read_ready)
 
     @property
     def baudrate(self) -> int:
         """Speed in baud."""
-        return int(self._device.baudrate)
+        return 0 if self._transport is None else self._transport.baudrate
 
     @property
     def unsent(self) -> int:
         """Bytes written that the system has not taken yet."""
-        return len(self._unsent)
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def attach(self, receiver: Receiver) -> None:
         """Give what comes from now on to this receiver. What comes while nobody is attached is thrown away.
@@ -73,24 +71,13 @@ class SerialPort:
 
     def write(self, data: bytes) -> None:
         """Send; never blocks. Nothing when the port is lost."""
-        if self._lost is not None:
-            return
-        if self._unsent:
-            if len(self._unsent) + len(data) > UNSENT_LIMIT:
-                self._lose("it takes no more bytes")
-            else:
-                self._unsent += data
-            return
-        rest = self._write_some(data)
-        if rest and self._lost is None:
-            self._unsent += rest
-            self._loop.add_writer(self._fd, self._write_ready)
-            self._wait_for_progress()
+        if self._transport is not None and self._lost is None:
+            self._transport.write(data)
 
     def rest(self, seconds: float) -> None:
         """Nobody needs what comes within so long: it is delivered together, afterwards."""
-        if self._lost is None and self._rest is None:
-            self._loop.remove_reader(self._fd)
+        if self._transport is not None and self._lost is None and self._rest is None:
+            self._transport.pause_reading()
             self._rest = self._loop.call_later(seconds, self._end_rest)
 
     def set_baudrate(self, baudrate: int) -> None:
@@ -99,19 +86,137 @@ class SerialPort:
         Raises:
             PortLost: the port is gone.
         """
-        if self._lost is not None:
+        if self._transport is None or self._lost is not None:
             raise self._error()
         try:
-            self._device.baudrate = baudrate
+            self._transport.baudrate = baudrate
         except (OSError, termios.error, ValueError) as error:  # SerialException is an OSError
-            self._lose(_reason(error))
+            self._transport.lose(error)
             raise self._error() from error
 
     async def close(self) -> None:
-        """Close the port; it is free for others then. Closing twice does nothing."""
-        self._lose("closed")
+        """Close the port and wait until it is free for others. Closing twice does nothing."""
+        if self._lost is None:
+            self._lost = "closed"
+        if self._transport is not None:
+            self._transport.abort()
+        await self._closed.wait()
 
-    # --- called by the event loop ---
+    def _end_rest(self) -> None:
+        self._rest = None
+        if self._transport is not None and self._lost is None:
+            self._transport.resume_reading()
+
+    # --- called by the transport ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, _Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self._receiver is not None and self._lost is None:
+            self._receiver.data_received(data)
+
+    def losing(self, error: Exception) -> None:
+        """The port is gone; :meth:`connection_lost` follows."""
+        if self._lost is None:
+            self._lost = _reason(error)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._lost is None:
+            self._lost = "closed" if error is None else _reason(error)
+        if self._rest is not None:
+            self._rest.cancel()
+        self._transport = None
+        self._closed.set()
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.connection_lost(self._error())
+
+    def _error(self) -> PortLost:
+        return PortLost(f"lost {self.path}: {self._lost}")
+
+
+class _Transport(serial_asyncio.SerialTransport):  # type: ignore[misc]  # the library has no types
+    """Makes every way a port can vanish end in ``connection_lost``, and sends what it can at once.
+
+    As it comes, the library logs a traceback for a failed write, leaves some read errors to the event loop,
+    waits for unsent bytes of a port that is gone, keeps them without bound, and begins to send in the next
+    turn of the loop.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, port: SerialPort, device: serial.Serial) -> None:
+        self._resting = False
+        super().__init__(loop, port, device)
+        self._fd = device.fileno()
+        self._stall: asyncio.TimerHandle | None = None
+        self.set_write_buffer_limits(high=UNSENT_LIMIT)
+        port.connection_made(self)
+        # Not only in the next turn: what is wrong with the port is the opener's to know.
+        self._ensure_reader()
+
+    @property
+    def baudrate(self) -> int:
+        return 0 if self._serial is None else int(self._serial.baudrate)
+
+    @baudrate.setter
+    def baudrate(self, baudrate: int) -> None:
+        if self._serial is None:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        self._serial.baudrate = baudrate
+
+    def write(self, data: bytes) -> None:
+        if self._closing:
+            return
+        if not self._write_buffer:
+            try:
+                data = data[os.write(self._fd, data) :]
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                self.lose(error)
+                return
+            if not data:
+                return
+            self._wait_for_progress()
+        elif self.get_write_buffer_size() + len(data) > UNSENT_LIMIT:
+            self.lose(OSError("it takes no more bytes"))
+            return
+        super().write(data)
+
+    def pause_reading(self) -> None:
+        self._resting = True
+        super().pause_reading()
+
+    def resume_reading(self) -> None:
+        self._resting = False
+        super().resume_reading()
+
+    def _ensure_reader(self) -> None:
+        # The library calls this once more later, whatever has become of the port by then.
+        if not self._resting and self._serial is not None and self._serial.is_open:
+            super()._ensure_reader()
+
+    def abort(self) -> None:
+        """Close at once, whatever there is still to send; nothing when it is closing already."""
+        if not self._closing:
+            self._discard_output()
+            super().abort()
+
+    def lose(self, error: Exception) -> None:
+        """The port is gone."""
+        self._protocol.losing(error)
+        self._discard_output()
+        if not self._closing:
+            self._abort(error)
+
+    def _discard_output(self) -> None:
+        """Throw away what is not sent yet: closing would wait for it."""
+        self._end_waiting()
+        try:
+            termios.tcflush(self._fd, termios.TCOFLUSH)
+        except (OSError, termios.error) as error:
+            log.debug("cannot discard output: %s", error)
 
     def _read_ready(self) -> None:
         try:
@@ -119,76 +224,34 @@ class SerialPort:
         except BlockingIOError:
             return
         except OSError as error:
-            self._lose(_reason(error))
+            self.lose(error)
             return
-        if not data:
-            self._lose("the device is gone")
-        elif self._receiver is not None:
-            self._receiver.data_received(data)
-
-    def _end_rest(self) -> None:
-        self._rest = None
-        self._loop.add_reader(self._fd, self._read_ready)
-        self._read_ready()
+        if data:
+            self._protocol.data_received(data)
+        else:
+            self.lose(OSError(errno.EIO, os.strerror(errno.EIO)))
 
     def _write_ready(self) -> None:
-        rest = self._write_some(bytes(self._unsent))
-        if self._lost is not None or len(rest) == len(self._unsent):
-            return
-        self._unsent[:] = rest
-        if rest:
-            self._wait_for_progress()
-        else:
-            self._loop.remove_writer(self._fd)
+        before = self.get_write_buffer_size()
+        super()._write_ready()
+        left = self.get_write_buffer_size()
+        if not left:
             self._end_waiting()
+        elif left < before:
+            self._wait_for_progress()
 
-    # --- inside ---
-
-    def _write_some(self, data: bytes) -> bytes:
-        """Write what the system takes; the rest."""
-        try:
-            return data[os.write(self._fd, data) :]
-        except BlockingIOError:
-            return data
-        except OSError as error:
-            self._lose(_reason(error))
-            return b""
+    def _fatal_error(self, error: Exception, message: str = "") -> None:
+        self.lose(error)
 
     def _wait_for_progress(self) -> None:
         self._end_waiting()
-        self._stall = self._loop.call_later(STALL_S, self._lose, f"it took no byte for {STALL_S:g} s")
+        stalled = OSError(f"it took no byte for {STALL_S:g} s")
+        self._stall = self._loop.call_later(STALL_S, self.lose, stalled)
 
     def _end_waiting(self) -> None:
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
-
-    def _lose(self, reason: str) -> None:
-        """Close the device, whatever it still had to send, and tell the receiver."""
-        if self._lost is not None:
-            return
-        self._lost = reason
-        self._loop.remove_reader(self._fd)
-        self._loop.remove_writer(self._fd)
-        self._end_waiting()
-        if self._rest is not None:
-            self._rest.cancel()
-        self._unsent.clear()
-        try:
-            # Closing would wait for what is unsent.
-            termios.tcflush(self._fd, termios.TCOFLUSH)
-        except (OSError, termios.error) as error:
-            log.debug("cannot discard output: %s", error)
-        self._device.close()
-        self._loop.call_soon(self._tell)
-
-    def _tell(self) -> None:
-        receiver, self._receiver = self._receiver, None
-        if receiver is not None:
-            receiver.connection_lost(self._error())
-
-    def _error(self) -> PortLost:
-        return PortLost(f"lost {self.path}: {self._lost}")
 
 
 async def open_port(path: str, baudrate: int = MK2_BAUDRATE) -> SerialPort:
@@ -203,13 +266,15 @@ async def open_port(path: str, baudrate: int = MK2_BAUDRATE) -> SerialPort:
     device.exclusive = True
     device.dtr = True
     device.rts = False
+    port = SerialPort(path)
     try:
         device.open()
         # Nothing is awaited from here on: a cancelled caller would leave the port open.
-        return SerialPort(path, device)
+        _Transport(asyncio.get_running_loop(), port, device)
     except (OSError, termios.error, ValueError) as error:  # SerialException is an OSError
         device.close()
         raise PortUnusable(_explain(path, error)) from error
+    return port
 
 
 def _explain(path: str, error: Exception) -> str:

@@ -177,6 +177,19 @@ class LineSpeed:
         log.log(logging.WARNING if self._choice is SpeedChoice.HIGH else logging.INFO, "%s", text)
 
 
+async def find_adapter(port: Port) -> AdapterVersion | None:
+    """Set the port to the speed that the adapter has, which stays as it is.
+
+    Returns:
+        What the adapter said; ``None``: nothing, at neither speed. Then the port is at 2400 baud.
+
+    Raises:
+        PortLost: the port has gone.
+    """
+    async with _conversation(port) as line:
+        return await line.find()
+
+
 @asynccontextmanager
 async def _conversation(port: Port) -> AsyncIterator[_Conversation]:
     """The port to oneself.
