@@ -87,7 +87,6 @@ class StateFile:
     def alone(self) -> Iterator[None]:
         """Keep the services of other adapters from doing the same at this moment, where that is possible."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             lock = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError:
             yield

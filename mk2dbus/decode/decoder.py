@@ -24,6 +24,7 @@ _REPLY_LIMIT_S = 5.0
 """Adapter commands whose replies are waited for, and how long: a recording can hold many that get none."""
 _MAX_PARTS = 8
 _SPEED_MARK = 0x55
+_SPEED_TEXT = "for the adapter to find the new speed"
 """Sent after the change to high speed (§1)."""
 
 
@@ -105,7 +106,9 @@ class Decoder:
 
     def _entries(self, direction: Direction, piece: Piece) -> Iterator[Entry]:
         if piece.frame is None:
-            yield Entry(direction, piece.data, Sort.NO_FRAME, _no_frame(direction, piece.data))
+            marks = direction is Direction.SENT and set(piece.data) == {_SPEED_MARK}
+            text = _SPEED_TEXT if marks else f"{len(piece.data)} byte(s) that are no frame"
+            yield Entry(direction, piece.data, Sort.REQUEST if marks else Sort.NO_FRAME, text)
             return
         shown = bytes(self._redactor.frame(direction is Direction.SENT, piece.frame))
         if direction is Direction.SENT:
@@ -244,12 +247,6 @@ class Decoder:
                 # A new device takes the word that the id is sent as for two ids, the second being 0.
                 text += f"; {self._book.ram_text(address, 0, both[1])}"
         return text
-
-
-def _no_frame(direction: Direction, data: bytes) -> str:
-    if direction is Direction.SENT and set(data) == {_SPEED_MARK}:
-        return "for the adapter to find the new speed"
-    return f"{len(data)} byte(s) that are no frame"
 
 
 def _frame_name(frame: Frame) -> str:

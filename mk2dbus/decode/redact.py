@@ -8,6 +8,7 @@ from dataclasses import replace
 from mk2dbus.mk2.adapter import ResetDevices
 from mk2dbus.mk2.framing import Frame, FrameType
 from mk2dbus.mk2.info import Configuration, read_info
+from mk2dbus.mk2.speed import SYNC
 from mk2dbus.mk2.winmon import GetSerial, SendPassword
 
 _SLOTS = b"WXYZ"
@@ -48,7 +49,7 @@ class Redactor:
 
     def others(self, data: bytes) -> bytes:
         """Bytes that are no frame, as they may be kept."""
-        if not self._anonymous:
+        if not self._anonymous or data == SYNC:
             return data
         for private in self._numbers:
             data = data.replace(private, bytes(len(private)))

@@ -39,6 +39,9 @@ ASK_AGAIN_S = 0.25
 ROUNDS = 2
 """How often each speed is tried to find the adapter: what was sent at the wrong one can hide what follows."""
 
+USB_S = 0.05
+"""For bytes on their way through USB, before the speed is changed."""
+
 RESET_S = 2.4
 """For the answer after a reset, which takes about 2 s."""
 
@@ -130,14 +133,13 @@ class LineSpeed:
             return await self._give_up(line, why)
 
     async def leave(self) -> None:
-        """Leave the adapter as after power-on, at 2400 baud. Takes little more than
-        :data:`RESET_S` at most, whatever happens."""
-        if self.state.status is not HighSpeedStatus.IN_USE:
+        """Leave the adapter as after power-on, at 2400 baud; it takes about 2 s for that by itself."""
+        # Not the state: somebody may have been stopped half-way up.
+        if self._port.baudrate == MK2_BAUDRATE:
             return
         with suppress(PortLost):
             async with _conversation(self._port) as line:
-                if await line.reset(once=True) is None:
-                    log.warning("the adapter did not come back to 2400 baud")
+                await line.tell_to_reset()
         self.state = SpeedState(HighSpeedStatus.OFF, "the line was left")
 
     def _is_wanted(self, version: AdapterVersion) -> bool:
@@ -259,16 +261,22 @@ class _Conversation:
         self._port.write(SYNC)
         await self._pause(AFTER_SYNC_S)
 
-    async def reset(self, *, once: bool = False) -> AdapterVersion | None:
+    async def tell_to_reset(self) -> None:
+        """Send a reset, and do not wait for the two seconds that it takes."""
+        await self._send(Reset())
+        # It may still be on its way through USB, and must leave at the old speed.
+        await self._pause(USB_S)
+        self._set_speed(MK2_BAUDRATE)
+
+    async def reset(self) -> AdapterVersion | None:
         """Reset an adapter that may be at either speed, and wait for it at 2400 baud.
 
-        At the speed that is set; then, if it is not heard at 2400 baud and ``once`` is not enough, there.
+        At the speed that is set; then, if it is not heard at 2400 baud, there.
         """
         if not self.low:
-            await self._send(Reset())
-            self._set_speed(MK2_BAUDRATE)
+            await self.tell_to_reset()
             version = await self.version(RESET_S)
-            if once or version is not None:
+            if version is not None:
                 return version
         await self._send(Reset())
         return await self.version(RESET_S)

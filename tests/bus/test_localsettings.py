@@ -358,7 +358,7 @@ async def test_an_owner_that_is_old_news_is_not_asked() -> None:
             return [[]]
 
     stub: Any = Stub()
-    settings = LocalSettings(FOLDER, Identity(FOLDER, StateFile(Path("/nowhere"), "x"), None, print))
+    settings = LocalSettings(FOLDER, Identity(FOLDER, StateFile(Path("/dev/null/nowhere"), "x"), None, print))
     await settings.connected(stub)
     await settings.close()
     assert Stub.asked == [":1.9"]

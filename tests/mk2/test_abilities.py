@@ -14,7 +14,7 @@ import pytest
 from support.clock import simulated
 from support.ports import CorePort, QuietPort
 
-from mk2dbus.mk2.abilities import FIRST_PROBATION_S
+from mk2dbus.mk2 import abilities
 from mk2dbus.mk2.adapter import ConfigureAdapter, GetAc, GetDc, GetLeds
 from mk2dbus.mk2.errors import NoReply
 from mk2dbus.mk2.link import Link
@@ -87,18 +87,22 @@ async def test_an_adapter_that_takes_few_commands_at_a_time(
 
 
 @simulated
-async def test_several_are_tried_again_after_a_while(caplog: pytest.LogCaptureFixture) -> None:
+async def test_several_are_tried_again_after_a_while(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Noise may have been the reason; if it was not, the next trial comes later."""
+    pause_s = 60.0
+    monkeypatch.setattr(abilities, "FIRST_PROBATION_S", pause_s)
     caplog.set_level(logging.WARNING)
     core = Core("multiplus2")
     core.adapter.kind = replace(core.adapter.kind, takes=1)
     async with busy(core) as asking:
-        await asyncio.sleep(FIRST_PROBATION_S + 60)
+        await asyncio.sleep(pause_s + 20)
         assert asking.link.figures().pipeline == 1
         core.adapter.kind = replace(core.adapter.kind, takes=None)
-        await asyncio.sleep(FIRST_PROBATION_S)
+        await asyncio.sleep(pause_s)
         assert asking.link.figures().pipeline == 1
-        await asyncio.sleep(FIRST_PROBATION_S + 60)
+        await asyncio.sleep(pause_s + 20)
         assert asking.link.figures().pipeline == 3
     assert len([record for record in caplog.records if "trying again" in record.message]) == 2
 
@@ -153,7 +157,8 @@ async def test_no_more_at_a_time_than_wanted(pipeline: int) -> None:
         await asyncio.sleep(20)
         exchanges = core.adapter.exchanges
         assert exchanges.most_winmon == pipeline
-        assert exchanges.most == (1 if pipeline == 1 else pipeline + 2)
+        assert pipeline == 1 or pipeline < exchanges.most <= pipeline + 2
+        assert pipeline > 1 or exchanges.most == 1
         assert core.log.of(Kind.VIOLATION) == []
         assert asking.unanswered == 0
 

@@ -169,8 +169,8 @@ async def test_another_device_without_addressed_commands() -> None:
 async def test_at_high_speed_nobody_waits_at_all() -> None:
     panel = SendPanel(SwitchPosition.ON, 160)
     async with FullLine("mixed", baudrate=115200, several=True, addressed=True) as line:
-        assert await line.longest_wait(WRITE, 0, is_write) <= 0.02
-        assert await line.longest_wait(panel, None, lambda data: data[2:3] == b"S") <= 0.03
+        assert await line.longest_wait(WRITE, 0, is_write, times=10) <= 0.02
+        assert await line.longest_wait(panel, None, lambda data: data[2:3] == b"S", times=10) <= 0.03
         before = line.link.counters.replies
         await asyncio.sleep(1)
         # Three winmon, an F and an L are on their way at any time: 15 ms and a little each.

@@ -139,6 +139,18 @@ async def test_a_rest_delays_what_comes_and_loses_nothing(pty: Pty) -> None:
     await close(port)
 
 
+async def test_a_rest_in_which_nothing_comes(pty: Pty) -> None:
+    """A terminal that has nothing reads like one that is gone: it is not read without being told to."""
+    port = await open_port(pty.path)
+    ear = listening(port)
+    port.rest(0.02)
+    await asyncio.sleep(0.05)
+    assert ear.lost is None
+    os.write(pty.master, b"still here")
+    await ear.until(lambda ear: ear.data == b"still here")
+    await close(port)
+
+
 async def test_closing_while_it_rests(pty: Pty) -> None:
     before = open_files()
     port = await open_port(pty.path)
