@@ -9,6 +9,7 @@ from mk2dbus.mk2.adapter import GetConfiguration, GetVersion
 from mk2dbus.mk2.errors import NoReply, PortLost, PortUnusable, Rejected
 from mk2dbus.mk2.link import Link
 from mk2dbus.mk2.port import open_port
+from mk2dbus.mk2.speed import find_adapter
 from mk2dbus.vebus.device import Device
 from mk2dbus.vebus.tables import product_name
 
@@ -26,15 +27,19 @@ async def examine_line(path: str) -> AsyncIterator[Finding]:
         yield fail("port", str(error), "then run this again")
         return
     link = Link(port)
-    serving = asyncio.create_task(link.run(), name="mk2 link")
+    serving: asyncio.Task[None] | None = None
     try:
+        # A crash may have left the adapter at high speed.
+        await find_adapter(port)
+        serving = asyncio.create_task(link.run(), name="mk2 link")
         async for finding in _ask(link, path):
             yield finding
     except PortLost as error:
         yield fail("port", str(error), "check plug and cable, then run this again")
     finally:
-        serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
+        if serving is not None:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
         await port.close()
 
 

@@ -144,11 +144,12 @@ class Remove(Step):
 
     def do(self) -> None:
         if os.path.lexists(self.path):
-            self._aside = self.path.rename(_beside(self.path, "old"))
+            # A folder of a lower layer of an overlay cannot be renamed; then it is copied.
+            self._aside = Path(shutil.move(self.path, _beside(self.path, "old")))
 
     def undo(self) -> None:
         if self._aside is not None:
-            self._aside.rename(self.path)
+            shutil.move(self._aside, self.path)
 
     def commit(self) -> None:
         if self._aside is None:

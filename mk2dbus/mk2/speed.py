@@ -134,11 +134,13 @@ class LineSpeed:
 
     async def leave(self) -> None:
         """Leave the adapter as after power-on, at 2400 baud; it takes about 2 s for that by itself."""
-        # Not the state: somebody may have been stopped half-way up.
         if self._port.baudrate == MK2_BAUDRATE:
             return
         with suppress(PortLost):
             async with _conversation(self._port) as line:
+                if self.state.status is not HighSpeedStatus.IN_USE:
+                    # Stopped half-way up: the adapter may not listen yet.
+                    await asyncio.sleep(AFTER_SYNC_S)
                 await line.tell_to_reset()
         self.state = SpeedState(HighSpeedStatus.OFF, "the line was left")
 

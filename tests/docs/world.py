@@ -43,7 +43,6 @@ class World:
         self._folder = folder
         self.home = folder / "home"
         self.port = folder / "ports" / "ttyUSB0"
-        self.control = folder / "control"
         self._buses = [Daemon(_made(folder / name)) for name in ("system", "session")]
         self._staying: list[tuple[int, subprocess.Popen[str]]] = []
         for path in (self.home, self.port.parent, folder / "bin"):
@@ -56,12 +55,7 @@ class World:
         try:
             for bus in self._buses:
                 bus.start()
-            self._start(
-                0,
-                f"mk2dbus simulate {profile} --baudrate 0 --latency 1 --link {self.port} "
-                f"--control {self.control}",
-            )
-            self.run(f"mk2dbus sim {self.control} 'set noise 0'")
+            self._start(0, f"mk2dbus simulate {profile} --baudrate 0 --latency 1 --link {self.port}")
             if not service:
                 self._start(0, f"mk2dbus run --tty {self.port}")
                 self._until_read()
