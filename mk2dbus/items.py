@@ -58,6 +58,8 @@ class Leaf:
     decimals: int = 2
     texts: Mapping[int, str] = field(default_factory=dict)
     more_choices: bool = False
+    unlimited: Number | None = None
+    """A value that clients write for "as much as there is": it stands for the maximum."""
 
     def text(self, value: Value) -> str:
         """The value as a person reads it: ``14.41V``, ``Float``, ``---`` when not known."""
@@ -94,6 +96,8 @@ class Leaf:
         if isinstance(value, float) and not math.isfinite(value):
             raise InvalidValue(self._complaint(value, limits))
         low, high = limits.minimum, limits.maximum
+        if self.unlimited is not None and value == self.unlimited and high is not None:
+            value = high
         if (low is not None and value < low) or (high is not None and value > high):
             raise OutOfRange(self._complaint(value, limits))
         if self.kind is Kind.REAL:

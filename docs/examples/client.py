@@ -25,7 +25,7 @@ async def call(bus, destination, path, interface, member, signature="", *body):
         )
     )
     if reply.message_type is MessageType.ERROR:
-        raise RuntimeError(f"{path}: {reply.body[0] if reply.body else reply.error_name}")
+        raise RuntimeError(reply.body[0] if reply.body else reply.error_name)
     return [plain(part) for part in reply.body]
 
 
@@ -45,7 +45,9 @@ async def main():
     print("battery:", "not known" if volts is None else f"{volts} V")
 
     # 0: done and confirmed by the device; 1: refused; 2: failed. It can take 5 s.
-    (outcome,) = await call(bus, SERVICE, "/Ac/ActiveIn/CurrentLimit", ITEM, "SetValue", "v", Variant("d", 16.0))
+    (outcome,) = await call(
+        bus, SERVICE, "/Ac/ActiveIn/CurrentLimit", ITEM, "SetValue", "v", Variant("d", 16.0)
+    )
     print("limit of 16 A:", ("done", "refused", "failed")[outcome])
     # The same as a property: what goes wrong is an error that says why.
     try:
@@ -71,7 +73,7 @@ async def main():
         nonlocal owner
         (owner,) = await call(bus, DAEMON, "/", DAEMON, "GetNameOwner", "s", SERVICE)
         (items,) = await call(bus, SERVICE, "/", ITEM, "GetItems")
-        print(len(items) > 100 and "many items;", "state:", items["/State"]["Text"])
+        print(f"{len(items)} items; state:", items["/State"]["Text"])
 
     def hear(message):
         if message.member == "NameOwnerChanged" and message.body[0] == SERVICE:

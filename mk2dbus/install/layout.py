@@ -13,7 +13,7 @@ class File:
     """A file for the system."""
 
     source: str
-    """In the source tree: below service/ or dbus-policy/."""
+    """In the source tree."""
     packaged: str
     """Where a package of the distribution puts it, below the root."""
     local: str
@@ -54,7 +54,33 @@ TMPFILES = File(
     "etc/tmpfiles.d/mk2dbus.conf",
     "folders",
 )
-FILES = (SYSUSERS, TMPFILES, POLICY, UNIT, RULES)
+MANUAL = File(
+    "docs/man/mk2dbus.1",
+    "usr/share/man/man1/mk2dbus.1",
+    "usr/local/share/man/man1/mk2dbus.1",
+    "manual page",
+)
+COMPLETIONS = (
+    File(
+        "service/completion/mk2dbus.bash",
+        "usr/share/bash-completion/completions/mk2dbus",
+        "usr/local/share/bash-completion/completions/mk2dbus",
+        "completion for bash",
+    ),
+    File(
+        "service/completion/_mk2dbus",
+        "usr/share/zsh/vendor-completions/_mk2dbus",
+        "usr/local/share/zsh/site-functions/_mk2dbus",
+        "completion for zsh",
+    ),
+    File(
+        "service/completion/mk2dbus.fish",
+        "usr/share/fish/vendor_completions.d/mk2dbus.fish",
+        "usr/local/share/fish/vendor_completions.d/mk2dbus.fish",
+        "completion for fish",
+    ),
+)
+FILES = (SYSUSERS, TMPFILES, POLICY, UNIT, RULES, MANUAL, *COMPLETIONS)
 """In the order in which they are needed: the policy speaks of the user, the unit owns a name."""
 
 PROGRAM = "/usr/bin/mk2dbus"
@@ -74,6 +100,6 @@ def local_content(file: File) -> bytes:
 
 
 def source_root() -> Path:
-    """Where service/ and dbus-policy/ are: in the installed package, or beside it in a checkout."""
+    """Where service/, dbus-policy/ and docs/ are: in the installed package, or beside it in a checkout."""
     packed = _PACKAGE / "install" / "files"
     return packed if packed.is_dir() else _PACKAGE.parent

@@ -259,8 +259,16 @@ class SwitchPosition(IntEnum):
 class ConfigureAdapter(AdapterRequest[bool]):
     """``S`` with "do not send anything to the bus": sets the adapter's flags, commands nothing (§3.2, §5).
 
-    Mode and limit are in the frame because its form asks for them; the flag keeps them in the adapter.
+    Mode and limit are in the frame because its form asks for them; the flag keeps them in the adapter. They
+    should be what the system has: should a noisy line turn the flag, nothing changes all the same.
+
+    Attributes:
+        mode: switch position.
+        limit: input current limit in 0.1 A.
     """
+
+    mode: SwitchPosition = SwitchPosition.ON
+    limit: int = 0
 
     section: ClassVar[str] = "3.2"
     lane: ClassVar[Lane] = Lane.ALONE
@@ -269,7 +277,8 @@ class ConfigureAdapter(AdapterRequest[bool]):
     EXTENDED: ClassVar[ExtendedFlag] = ExtendedFlag.FORWARD_CONFIG
 
     def frame(self) -> Frame:
-        return adapter_frame("S", bytes((SwitchPosition.ON, 0, 0, 0x01, self.FLAGS, 0x00, self.EXTENDED)))
+        tail = bytes((0x01, self.FLAGS, 0x00, self.EXTENDED))
+        return adapter_frame("S", bytes((self.mode,)) + self.limit.to_bytes(2, "little") + tail)
 
     def read(self, frame: Frame) -> bool | More:
         return True if reply_data(frame, "S") is not None else MORE

@@ -16,6 +16,7 @@ import asyncio
 import bisect
 import itertools
 import logging
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -70,6 +71,9 @@ BAD_SHARE = 0.03
 
 FEWEST_BAD = 5
 """Bad frames below which it is not."""
+
+NOISY_S = 300.0
+"""How long after a damaged frame the line counts as noisy."""
 
 
 Unasked = AdapterVersion | LedStatus | PanelFrame
@@ -161,6 +165,7 @@ class Link:
         self._address: int | None = None
         self._quality = Quality()
         self._complained = False
+        self._damaged_at = -math.inf
         self._round_trips = RoundTrips()
         self._sampler: Sampler | None = None
         self._ended: Mk2Error | None = None
@@ -180,6 +185,12 @@ class Link:
     def idle(self) -> bool:
         """Whether no request waits or is on its way."""
         return not self._waiting and not self._on_line
+
+    @property
+    def noisy(self) -> bool:
+        """Whether frames were damaged lately. Eight bits of checksum let one of a hundred or two pass: what
+        does harm when it is false is better asked twice then."""
+        return self._now() < self._damaged_at + NOISY_S
 
     @property
     def addressed(self) -> bool:
@@ -436,7 +447,9 @@ class Link:
         if self.last_answer is not None and self.last_answer > exchange.sent_at:
             self._quality.unanswered(now)
             self._judge_line(now)
-        self._say(self._abilities.unanswered(exchange, now))
+        if self._damaged_at < exchange.sent_at:
+            # A damaged reply says nothing of the adapter.
+            self._say(self._abilities.unanswered(exchange, now))
         exchange.attempts_left -= 1
         if exchange.over:
             return
@@ -604,6 +617,7 @@ class Link:
     def _take(self, frames: list[Frame], now: float) -> None:
         if (bad := self._cutter.dropped_stretches - self.counters.bad_frames) > 0:
             self.counters.bad_frames += bad
+            self._damaged_at = now
             self._quality.damaged(now, bad)
             self._judge_line(now)
         if frames:

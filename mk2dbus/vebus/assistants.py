@@ -55,7 +55,7 @@ async def read_assistants(device: Device, priority: Priority = Priority.BACKGROU
     found: list[Assistant] = []
     while at <= LAST_ID:
         try:
-            (header,) = await device.request(ReadRam((at,)), priority)
+            (header,) = await device.confirmed(ReadRam((at,)), priority)
         except errors.NotSupported:
             return tuple(found)
         if header == 0:

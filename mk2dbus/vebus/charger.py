@@ -190,7 +190,10 @@ class Charger(Part):
                     await self._set_part(number, part)
                     done = number + 1
         except TimeoutError:
-            raise NoReply(f"no outcome within {WRITE_TIMEOUT_S} s; {self._so_far(done)}") from None
+            raise NoReply(
+                f"no outcome within {WRITE_TIMEOUT_S} s; {self._so_far(done)}, and whether the next one has is "
+                "not known"
+            ) from None
         except WriteFailed as error:
             if done == 0:
                 raise

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from mk2dbus.items import AccessLevelRequired, Disconnected, NoReply, ReadOnly, Refused, WriteFailed
@@ -14,6 +15,7 @@ from mk2dbus.mk2.exchange import Priority
 from mk2dbus.mk2.framing import adapter_frame
 from mk2dbus.mk2.link import Link
 from mk2dbus.mk2.request import R, Winmon
+from mk2dbus.vebus.confirm import confirmed
 from mk2dbus.vebus.infocache import Infos
 from mk2dbus.vebus.readings import InfoScales
 from mk2dbus.vebus.scaling import RAW_MAX, RamScale, SettingScale, ram_scale
@@ -106,6 +108,15 @@ class Device:
         self._answered()
         return answer
 
+    async def confirmed(self, command: Winmon[R], priority: Priority, known: R | None = None) -> R:
+        """One exchange whose answer is kept, or written back; see :func:`.confirm.confirmed`."""
+        return await confirmed(self._link, partial(self.request, command, priority), known)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the line was noisy lately."""
+        return self._link.noisy
+
     def _answered(self) -> None:
         self.last_answer = asyncio.get_running_loop().time()
         self.unanswered = 0
@@ -114,10 +125,10 @@ class Device:
 
     async def read_version(self, priority: Priority = Priority.TELEMETRY) -> winmon.Version:
         """Version and form of the reply: ``complete`` when it came in one piece (a new device)."""
-        version = await self.request(winmon.GetVersion(), priority)
+        version = await self.confirmed(winmon.GetVersion(), priority)
         if version.complete:
             return version
-        high = await self.request(winmon.GetVersionHigh(), priority)
+        high = await self.confirmed(winmon.GetVersionHigh(), priority)
         return winmon.Version(high << 16 | version.value, complete=False)
 
     async def identify(self) -> None:
@@ -133,7 +144,7 @@ class Device:
         self.is_new = version.complete
         if self.firmware_digits >= SERIAL_FIRMWARE:
             try:
-                self.serial = await self.request(winmon.GetSerial())
+                self.serial = await self.confirmed(winmon.GetSerial(), Priority.TELEMETRY)
             except (errors.NotSupported, errors.NoReply) as error:
                 log.info("%s does not tell its serial number: %s", self, error)
 
@@ -143,7 +154,7 @@ class Device:
         """Scale of a RAM variable, asked once; ``None`` when the device does not support the variable."""
         if id not in self._ram_scales:
             try:
-                self._ram_scales[id] = ram_scale(await self.request(winmon.GetRamInfo(id), priority))
+                self._ram_scales[id] = ram_scale(await self.confirmed(winmon.GetRamInfo(id), priority))
             except errors.NotSupported:
                 self._ram_scales[id] = None
         return self._ram_scales[id]
@@ -195,7 +206,7 @@ class Device:
 
     async def _ask_setting_scale(self, id: int, priority: Priority) -> SettingScale | None:
         try:
-            return SettingScale(await self.request(winmon.GetSettingInfo(id), priority))
+            return SettingScale(await self.confirmed(winmon.GetSettingInfo(id), priority))
         except errors.NotSupported:
             return None
 
@@ -218,7 +229,7 @@ class Device:
     async def read_setting(self, id: int, priority: Priority = Priority.BACKGROUND) -> int:
         """Raw word of a setting as stored; remembered in :attr:`words`."""
         try:
-            word = await self.request(winmon.ReadSetting(id), priority)
+            word = await self.confirmed(winmon.ReadSetting(id), priority, self.words.get(id))
         except errors.Mk2Error:
             self.words.pop(id, None)
             raise
@@ -249,7 +260,14 @@ class Device:
             if word == before:
                 return Stored(before, sent=False, reset_needed=False)
             for _ in range(2):
-                written = await self._write_once(id, word)
+                try:
+                    written = await self._write_once(id, word)
+                except errors.Rejected as error:
+                    # It should have what it had; what is read decides.
+                    after = await self._fetch(id, f"it refused before: {error}")
+                    if after & mask == word & mask:
+                        return Stored(after, sent=True, reset_needed=False)
+                    raise write_failure(error, "") from error
                 after = await self._fetch(id, "whether it was stored is not known")
                 if after & mask == word & mask:
                     return Stored(after, sent=True, reset_needed=bool(written and written.reset_needed))
@@ -308,7 +326,7 @@ class Device:
             self._make_sure_of_address()
             if mask != RAW_MAX:
                 try:
-                    (before,) = await self.request(winmon.ReadRam((id,)), Priority.CLIENT)
+                    (before,) = await self.confirmed(winmon.ReadRam((id,)), Priority.CLIENT)
                 except errors.Mk2Error as error:
                     raise write_failure(error, "nothing was written") from error
                 word = before & ~mask | word & mask
@@ -336,7 +354,11 @@ class Device:
         return winmon.WriteArmed(id, word, setting=True)
 
     async def _write_once(self, id: int, word: int) -> winmon.Written | None:
-        """Send the write; ``None`` when no acknowledgement came."""
+        """Send the write; ``None`` when no acknowledgement came.
+
+        Raises:
+            Rejected: the device says that it did not do it. Disconnected: it is not known.
+        """
         self.words.pop(id, None)
         self.last_write = asyncio.get_running_loop().time()
         try:
@@ -344,10 +366,8 @@ class Device:
         except errors.NoReply as error:
             log.warning("%s: write of setting %d was not acknowledged: %s", self, id, error)
             return None
-        except errors.Rejected as error:
-            # It should have what it had; look, so that what is shown is what it has.
-            await self._fetch(id, f"it refused before: {error}")
-            raise write_failure(error, "") from error
+        except errors.Rejected:
+            raise
         except errors.Mk2Error as error:
             raise write_failure(error, "whether it was stored is not known") from error
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 from mk2dbus.mk2 import errors
 from mk2dbus.mk2.adapter import GetConfiguration
 from mk2dbus.mk2.link import Link
 from mk2dbus.mk2.winmon import GetEnergyCounters
+from mk2dbus.vebus.confirm import confirmed
 from mk2dbus.vebus.counters import Jump, kilowatt_hours
 from mk2dbus.vebus.device import Device
 from mk2dbus.vebus.energybook import SYSTEM, EnergyBook
@@ -53,7 +55,7 @@ async def identify(link: Link, device: Device) -> str:
         Implausible: another device answered.
     """
     if device.serial is None and device.unique is None:
-        configuration = await link.request(GetConfiguration(device.address))
+        configuration = await confirmed(link, partial(link.request, GetConfiguration(device.address)))
         check_configuration(configuration)
         if configuration.address != device.address:
             raise Implausible(f"device {configuration.address} told its number instead of {device}")

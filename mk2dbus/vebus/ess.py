@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from mk2dbus.items import Limits, OutOfRange, ReadOnly, Refused, WriteFailed
 from mk2dbus.mk2 import errors
 from mk2dbus.mk2.exchange import Priority
+from mk2dbus.mk2.winmon import ReadRam
 from mk2dbus.vebus.assistants import ESS, of_kind
 from mk2dbus.vebus.board import Board, Remembered
 from mk2dbus.vebus.commands import Command, Written
@@ -128,13 +130,13 @@ class _Word:
     async def _read(self) -> int:
         """The word with the bits that stay as they are."""
         known = self.known
-        if known is not None:
+        if known is not None and not self.device.noisy:
             return known
         try:
-            words = await self.device.read_ram((self.id,), Priority.CLIENT, plain=True)
+            (word,) = await self.device.confirmed(ReadRam((self.id,)), Priority.CLIENT)
         except errors.Mk2Error as error:
             raise write_failure(error, "nothing was written") from error
-        return words[self.id]
+        return word
 
 
 class _Phase:
@@ -226,7 +228,9 @@ class Ess(Part):
         if before and not found:
             self._scheduler.remove(_POLL)
         elif found and not before:
-            self._scheduler.add([Poll(_POLL, Lane.WINMON, POLL_S, self._read, RELAXED_POLL_S)])
+            self._scheduler.add(
+                [Poll(_POLL, Lane.WINMON, POLL_S, self._read, RELAXED_POLL_S, spread_s=math.inf)]
+            )
         for number in found.keys() - before.keys():
             self._board.set_limits(setpoint_path(number), Limits(-MAX_SETPOINT_W, MAX_SETPOINT_W))
 

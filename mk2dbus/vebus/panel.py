@@ -28,6 +28,7 @@ from mk2dbus.mk2.exchange import Priority
 from mk2dbus.mk2.info import AcInput
 from mk2dbus.mk2.link import Link
 from mk2dbus.vebus.commands import Command, Written
+from mk2dbus.vebus.confirm import confirmed
 from mk2dbus.vebus.device import Device, write_failure
 from mk2dbus.vebus.part import Part
 from mk2dbus.vebus.schedule import Implausible
@@ -352,7 +353,7 @@ class Panel(Part):
         try:
             async with asyncio.timeout(LOOK_S):
                 await self._learn_limits()
-                self._publish(await self._link.request(GetAcInput(), priority=Priority.CONTROL))
+                self._publish(await self._ask(Priority.CONTROL))
         except (TimeoutError, Implausible):
             log.warning("it is not known which AC input is active: panel frame left out")
             return False
@@ -388,12 +389,16 @@ class Panel(Part):
 
     async def _read(self, otherwise: str) -> AcInput:
         try:
-            now = await self._link.request(GetAcInput(), priority=Priority.CLIENT)
+            now = await self._ask(Priority.CLIENT)
         except errors.Mk2Error as error:
             raise write_failure(error, otherwise) from error
         self._check_alive(otherwise)
         self._publish(now)
         return now
+
+    async def _ask(self, priority: Priority) -> AcInput:
+        ask = partial(self._link.request, GetAcInput(), priority=priority)
+        return await confirmed(self._link, ask, self._seen)
 
     async def _send(self, command: Position) -> None:
         """Send a panel frame. A missing acknowledgement is no failure: what the system shows decides.

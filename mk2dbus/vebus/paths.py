@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 
 from mk2dbus.items import Kind, Leaf
@@ -21,6 +22,10 @@ def unit_decimals(unit: str, *, ac: bool, otherwise: int) -> int:
     return 0 if ac and unit == "V" else _DECIMALS.get(unit, otherwise)
 
 
+_UNLIMITED = {"/Dc/0/MaxChargeCurrent": 10_000}
+"""What Venus writes to lift a limit that it set before."""
+
+
 @cache
 def declared_leaves() -> tuple[Leaf, ...]:
     """All leaves as they are declared, with ``<n>`` for a device and ``<k>`` for a sensor."""
@@ -34,6 +39,7 @@ def declared_leaves() -> tuple[Leaf, ...]:
             source=row["source"],
             decimals=unit_decimals(row["unit"], ac=_is_ac(row["path"]), otherwise=2),
             texts=choices(row["meaning"]) if row["type"] == "i" else {},
+            unlimited=_UNLIMITED.get(row["path"]),
         )
         for row in rows("paths.csv")
     )
@@ -44,9 +50,7 @@ def _is_ac(path: str) -> bool:
 
 
 def _at(leaf: Leaf, path: str) -> Leaf:
-    return Leaf(
-        path, leaf.kind, leaf.unit, leaf.writable, leaf.meaning, leaf.source, leaf.decimals, leaf.texts
-    )
+    return replace(leaf, path=path)
 
 
 @cache

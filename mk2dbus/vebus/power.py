@@ -75,6 +75,8 @@ class PowerMeter:
             (number, device) for number, device in enumerate(devices) if reports_power(device)
         ]
         self._empty = 0
+        self._left_over = False
+        """A device may still have a snapshot that was not read."""
         snapshots = all(device.firmware_digits >= SNAPSHOT_FIRMWARE for device in devices)
         self._way = Method.SNAPSHOT if snapshots else Method.SINGLE
 
@@ -116,8 +118,15 @@ class PowerMeter:
         if not await self._supports(_SNAPSHOT_IDS):
             self._fall_back(Method.SINGLE, "a device does not have the power variables for a snapshot")
             return {}
+        if self._left_over:
+            # One that was not read is still there, and would be taken for the next one if that gets lost.
+            for reply in await self._read_snapshots():
+                if isinstance(reply, NoReply):
+                    raise reply
+        self._left_over = True
         await self._link.request(TakeSnapshot(_SNAPSHOT_IDS))
-        replies = await _all(device.request(ReadSnapshot()) for _, device in self._believable)
+        replies = await self._read_snapshots()
+        self._left_over = any(isinstance(reply, BaseException) for reply in replies)
         powers = {}
         for (number, device), words in zip(self._believable, replies, strict=True):
             if isinstance(words, NotSupported):
@@ -136,6 +145,9 @@ class PowerMeter:
             powers[number] = DevicePower(inverter, -mains, output)
         self._empty = 0
         return powers
+
+    async def _read_snapshots(self) -> list[tuple[int, ...] | BaseException]:
+        return await _all(device.request(ReadSnapshot()) for _, device in self._believable)
 
     async def _attempt_single(self) -> Mapping[int, DevicePower]:
         if not await self._supports(_SINGLE_IDS):

@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from mk2dbus.mk2 import errors
 from mk2dbus.mk2.link import Link
 from mk2dbus.pulse import Beat, no_beat
 from mk2dbus.vebus.board import STALE_AFTER_S, Freshness
+from mk2dbus.vebus.confirm import Readings
 from mk2dbus.vebus.readings import Values
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,9 @@ SILENCE_S = 4.0
 RELAXED_S = 2.0
 """While settings are read in the background, nothing comes more often unless it says so; all stays well below
 5 s old."""
+
+REPLY_S = 1.0
+"""For the answer to one request, those before it included; more than that it is not waited for."""
 
 _RETRY_LIMIT_S = 30.0
 _CLOCK_STEP_S = 0.001
@@ -67,6 +71,7 @@ class Poll:
         read: makes one or more requests; the values they bring.
         relaxed_s: how often it still comes while background work wants the line; never below ``every_s``.
         stale_after_s: age at which its values are withdrawn; ``None``: they stay.
+        spread_s: how long before its answer was complete a value was true at most; unless it took less.
     """
 
     name: str
@@ -75,6 +80,7 @@ class Poll:
     read: Callable[[], Awaitable[Values]]
     relaxed_s: float = RELAXED_S
     stale_after_s: float | None = STALE_AFTER_S
+    spread_s: float = REPLY_S
     due: float = 0.0
     failures: int = 0
     running: bool = False
@@ -84,6 +90,7 @@ class Poll:
     """When it last brought something."""
     period_s: float | None = None
     """Time from the last success but one to the last."""
+    readings: Readings = field(default_factory=Readings)
 
 
 class Scheduler:
@@ -213,8 +220,10 @@ class Scheduler:
 
     async def _run_poll(self, poll: Poll) -> None:
         left_out = False
+        asked_at = self._now()
         try:
             values = await poll.read()
+            self._check(poll, values)
         except errors.NoReply as error:
             poll.failures += 1
             log.debug("%s: %s", poll.name, error)
@@ -229,7 +238,7 @@ class Scheduler:
             log.debug("%s: left out: %s", poll.name, error)
         else:
             if poll in self._polls:
-                self._show(poll, values)
+                self._show(poll, values, asked_at)
         if poll.hurried:
             poll.hurried = False
             poll.due = self._now()
@@ -239,12 +248,28 @@ class Scheduler:
         else:
             poll.due = self._next_due(poll, self._now())
 
-    def _show(self, poll: Poll, values: Values) -> None:
+    def _check(self, poll: Poll, values: Values) -> None:
+        """What is measured must have support on a noisy line.
+
+        Raises:
+            Implausible: it has none yet.
+        """
+        if poll.stale_after_s is None:
+            return
+        believed = not self._link.noisy or poll.readings.support(values)
+        poll.readings.add(values)
+        if not believed:
+            raise Implausible("another reading has to confirm it")
+
+    def _show(self, poll: Poll, values: Values, asked_at: float) -> None:
         now = self._now()
         poll.period_s = None if poll.succeeded is None else now - poll.succeeded
         poll.succeeded = now
         poll.failures = 0
-        self.freshness.publish(poll.name, values, poll.stale_after_s)
+        stale_after_s = poll.stale_after_s
+        if stale_after_s is not None:
+            stale_after_s = max(stale_after_s - min(now - asked_at, poll.spread_s), 0.0)
+        self.freshness.publish(poll.name, values, stale_after_s)
 
     def _next_due(self, poll: Poll, now: float) -> float:
         if poll.failures:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
+from functools import partial
 
 from mk2dbus.items import Disconnected
 from mk2dbus.mk2 import errors
@@ -22,6 +23,7 @@ from mk2dbus.mk2.addressing import find_addressed
 from mk2dbus.mk2.exchange import Priority
 from mk2dbus.mk2.link import Link, Port, Unasked
 from mk2dbus.mk2.speed import HighSpeedStatus, LineSpeed
+from mk2dbus.vebus.confirm import confirmed
 from mk2dbus.vebus.context import Context
 from mk2dbus.vebus.plausible import check_configuration
 from mk2dbus.vebus.schedule import Implausible, SystemGone
@@ -216,7 +218,7 @@ class Session:
         nobody = f"adapter {adapter.version} answers, but no inverter behind it"
         try:
             await self.link.request(ConfigureAdapter())
-            configuration = await self.link.request(GetConfiguration(0))
+            configuration = await confirmed(self.link, partial(self.link.request, GetConfiguration(0)))
             check_configuration(configuration)
         except errors.NoReply:
             self.asleep = True

@@ -12,12 +12,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from mk2dbus.mk2 import errors
 from mk2dbus.mk2.adapter import Lines, SwitchPosition
 from mk2dbus.mk2.exchange import Priority
 from mk2dbus.mk2.info import AcInput
 from mk2dbus.mk2.link import Link
+from mk2dbus.vebus.confirm import confirmed
 from mk2dbus.vebus.part import Part
 
 log = logging.getLogger(__name__)
@@ -62,7 +64,9 @@ class Standby(Part):
             await asyncio.sleep(KEEP_S)
 
     async def _request(self, lines: int | None) -> int:
-        return await self._link.request(Lines(lines), priority=Priority.CLIENT)
+        # What is read is written back.
+        ask = partial(self._link.request, Lines(lines), priority=Priority.CLIENT)
+        return await confirmed(self._link, ask)
 
     async def release(self) -> None:
         """Let the line go, unless the system is switched off, or that is not known."""

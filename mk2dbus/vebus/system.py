@@ -20,6 +20,7 @@ from mk2dbus.mk2.adapter import (
     GetConfiguration,
     PanelFrame,
     ResetDevices,
+    SwitchPosition,
 )
 from mk2dbus.mk2.exchange import Priority
 from mk2dbus.mk2.link import Link
@@ -27,6 +28,7 @@ from mk2dbus.vebus.assistants import read_assistants
 from mk2dbus.vebus.board import Freshness
 from mk2dbus.vebus.charger import Charger
 from mk2dbus.vebus.commands import Command, Written
+from mk2dbus.vebus.confirm import confirmed
 from mk2dbus.vebus.context import Context
 from mk2dbus.vebus.device import Device
 from mk2dbus.vebus.devices import DeviceItems
@@ -356,7 +358,9 @@ class System:
         # One after the other, but not one that may be gone: it could not say so.
         answering = [device for device in self.devices if not device.unanswered] or self.devices
         device = answering[self._watched % len(answering)]
-        configuration = await self.link.request(GetConfiguration(device.address))
+        configuration = await confirmed(
+            self.link, partial(self.link.request, GetConfiguration(device.address))
+        )
         check_configuration(configuration)
         if device.unique not in (None, configuration.unique_number):
             raise SystemGone(f"{device} is another one now, with number {configuration.unique_number:#x}")
@@ -373,7 +377,12 @@ class System:
     async def _check_form(self) -> None:
         """The adapter answers as it was told to, and the next device is the one it was."""
         # A reset makes the adapter forget its flags, and may not show; telling it again costs little.
-        await self.link.request(ConfigureAdapter())
+        now = self.telemetry.input
+        await self.link.request(
+            ConfigureAdapter()
+            if now is None
+            else ConfigureAdapter(SwitchPosition(now.panel_mode), now.actual)
+        )
         self.link.forget_address()
         device = self.devices[self._watched % len(self.devices)]
         version = await device.read_version()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
@@ -16,6 +17,7 @@ from mk2dbus.mk2.link import Link
 from mk2dbus.mk2.winmon import DeviceState, GetState
 from mk2dbus.vebus import readings
 from mk2dbus.vebus.board import Board, Remembered
+from mk2dbus.vebus.confirm import confirmed
 from mk2dbus.vebus.device import Device
 from mk2dbus.vebus.part import Part
 from mk2dbus.vebus.plausible import check_ac, check_input, check_state, check_values
@@ -115,7 +117,8 @@ class Telemetry(Part):
                 Poll("dc", Lane.INFO, fast, self._read_dc),
                 Poll("ac1", Lane.INFO, fast, partial(self._read_ac, 1)),
                 Poll("state", Lane.WINMON, fast, self._read_state),
-                Poll("power", Lane.WINMON, fast, self._read_power),
+                # As old as the snapshot that it begins with.
+                Poll("power", Lane.WINMON, fast, self._read_power, spread_s=math.inf),
                 Poll("status", Lane.INFO, max(STATUS_S, fast), self._read_status),
                 Poll("input", Lane.INFO, max(INPUT_S, fast), self._read_input, RELAXED_INPUT_S),
                 Poll("slow", Lane.WINMON, max(SLOW_S, fast), self._read_slow, RELAXED_INPUT_S),
@@ -249,7 +252,8 @@ class Telemetry(Part):
         return readings.status_values(status)
 
     async def _read_input(self) -> Values:
-        return self.input_values(await self._link.request(GetAcInput()))
+        ask = partial(self._link.request, GetAcInput())
+        return self.input_values(await confirmed(self._link, ask, self._input.get()))
 
     def input_values(self, info: AcInput) -> Values:
         """Values of an AC input configuration; sets the limits of the current limit along.
@@ -283,9 +287,14 @@ class Telemetry(Part):
         charge = value.get(readings.CHARGE_STATE) if await self._has_battery_monitor() else None
         return {
             "/Soc": None if charge is None or not 0 <= charge <= 1 else 100 * charge,
-            "/Ac/State/IgnoreAcIn1": value.get(readings.IGNORE_AC_INPUT),
+            "/Ac/State/IgnoreAcIn1": self._bit(readings.IGNORE_AC_INPUT, value),
             **_diagnostics(0, value),
         }
+
+    def _bit(self, id: int, value: Mapping[int, Number]) -> int | None:
+        """A RAM variable that is a bit; ``None`` where the device says that it is none."""
+        scale = self._first.known_ram_scale(id)
+        return int(value[id]) if scale is not None and scale.is_bit and id in value else None
 
     async def _read_diagnostics(self, number: int) -> Values:
         return _diagnostics(number, await self._read_ram(number, _DIAGNOSTICS))

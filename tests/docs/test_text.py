@@ -28,6 +28,9 @@ PREFIXES = (
 )
 """Of other services, or read by others and not there."""
 
+FOREIGN = ("dbusmonitor.py", "mk3-HQ2132ABCDE.conf")
+"""Files of others, or of a user."""
+
 
 def name_of(page: Page) -> str:
     return page.name
@@ -53,7 +56,7 @@ def test_links(page: Page) -> None:
 def test_the_index_has_every_page() -> None:
     index = (FOLDER / "README.md").read_text()
     for page in PAGES:
-        assert page.name == "README.md" or f"({page.name})" in index, page.name
+        assert page.name == "README.md" or f"({page.name})" in index, f"docs/README.md has no {page.name}"
 
 
 def known_paths() -> set[str]:
@@ -63,11 +66,9 @@ def known_paths() -> set[str]:
     known |= {f"/Devices/<n>/{folder}/{name}" for folder in ("Settings", "RamOnly") for name in names}
     known |= {f"/Devices/<n>/RamVars/{row.name}" for row in ram_variables().values() if row.name}
     known |= {"/Devices/<n>/RamVars/<number>"}
-    folders = {path[: path.rindex("/", 0, len(path))] for path in known}
-    while folders - known:
-        known |= folders
-        folders |= {path.rpartition("/")[0] for path in known}
-        folders.discard("")
+    for path in tuple(known):
+        parts = path.split("/")
+        known |= {"/".join(parts[:depth]) for depth in range(2, len(parts))}
     return known
 
 
@@ -95,8 +96,18 @@ def test_paths_exist(page: Page) -> None:
 
 
 @pytest.mark.parametrize("page", WRITTEN, ids=name_of)
+def test_files_exist(page: Page) -> None:
+    """What is named as a file of the project is one."""
+    root = FOLDER.parent
+    for span in CODE.findall(page.text):
+        if re.fullmatch(r"[\w.-]+(?:/[\w.@-]+)*\.(?:py|csv|conf)", span):
+            places = (root, root / "mk2dbus", root / "mk2dbus/data", root / "dbus-policy")
+            assert any((place / span).exists() for place in places) or span in FOREIGN, f"{page.name}: {span}"
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=name_of)
 def test_nothing_of_a_developers_machine(page: Page) -> None:
-    for word in ("/work", "/root", "/home/", "/tmp/"):
+    for word in (str(FOLDER.parent), "/root", "/home/", "/tmp/"):
         assert word not in page.text, f"docs/{page.name}: {word}"
 
 
@@ -112,4 +123,4 @@ def test_settings_are_named_right() -> None:
 
 def test_no_example_names_a_developers_machine() -> None:
     for path in (FOLDER / "examples").iterdir():
-        assert "/work" not in Path(path).read_text()
+        assert str(FOLDER.parent) not in Path(path).read_text()

@@ -24,10 +24,15 @@ LIMIT_S = 30.0
 READ = "/Devices/0/Settings/ReadProgress"
 
 _STAND_INS = {
-    "mk2dbus": f'exec "{sys.executable}" -m mk2dbus "$@"',
-    "python3": f'exec "{sys.executable}" "$@"',
+    # Root would keep the state of the service where a real one keeps it.
+    "mk2dbus": """case ${1-} in
+    run) shift; set -- run --state-dir "$STATE" "$@" ;;
+esac
+exec "$PYTHON" -m mk2dbus "$@"
+""",
+    "python3": 'exec "$PYTHON" "$@"\n',
     # A broker is not ours to test: what it would get is.
-    "mosquitto_pub": 'echo "mosquitto_pub $*"; cat',
+    "mosquitto_pub": 'echo "mosquitto_pub $*"; cat\n',
 }
 
 
@@ -50,7 +55,7 @@ class World:
         (self.home / "docs").symlink_to(FOLDER)
         for name, body in _STAND_INS.items():
             script = folder / "bin" / name
-            script.write_text(f"#!/bin/sh\n{body}\n")
+            script.write_text(f"#!/bin/sh\n{body}")
             script.chmod(0o755)
         try:
             for bus in self._buses:
@@ -70,14 +75,13 @@ class World:
 
     @property
     def environment(self) -> dict[str, str]:
-        kept = {
-            name: value for name, value in os.environ.items() if not name.startswith(("DBUS_", "MK2DBUS_RUN"))
-        }
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("DBUS_")}
         system, session = (bus.address for bus in self._buses)
         return kept | {
             "PATH": f"{self._folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": str(self.home),
-            "XDG_STATE_HOME": str(self._folder / "state"),
+            "STATE": str(self._folder / "state"),
+            "PYTHON": sys.executable,
             "DBUS_SYSTEM_BUS_ADDRESS": system,
             "DBUS_SESSION_BUS_ADDRESS": session,
             "TERM": "dumb",

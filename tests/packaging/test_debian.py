@@ -13,7 +13,7 @@ import pytest
 from support.roots import everything
 
 from mk2dbus import __version__
-from mk2dbus.install.layout import FILES
+from mk2dbus.install.layout import FILES, MANUAL
 
 PROJECT = Path(__file__).parents[2]
 BUILD = PROJECT / "service" / "debian" / "build"
@@ -36,7 +36,10 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_is_in_it(package: Path, tmp_path: Path) -> None:
     call("dpkg-deb", "--extract", str(package), str(tmp_path))
     for file in FILES:
-        assert (tmp_path / file.packaged).read_bytes() == file.content()
+        if file is MANUAL:
+            assert gzip.decompress((tmp_path / f"{file.packaged}.gz").read_bytes()) == file.content()
+        else:
+            assert (tmp_path / file.packaged).read_bytes() == file.content()
     library = tmp_path / "usr/lib/python3/dist-packages/mk2dbus"
     source = PROJECT / "mk2dbus"
     for path in source.rglob("*"):

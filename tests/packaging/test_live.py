@@ -97,6 +97,7 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH
 # In the layer from the start, so that the listings compare their content.
 for table in passwd group shadow gshadow subuid subgid .pwd.lock; do touch etc/$table; done
+rm -rf var/lib/mk2dbus  # a service of this machine may have been there
 listing >{tools}/before
 chroot . sh {tools}/inside
 listing >{tools}/after

@@ -116,6 +116,19 @@ async def test_the_charge_current_goes_to_ram_and_shows_what_is_in_effect() -> N
 
 
 @simulated
+async def test_what_venus_writes_to_lift_the_limit_stands_for_the_maximum() -> None:
+    async with driven() as run:
+        await _known(run)
+        await run.write(CURRENT, 20)
+        await run.write(CURRENT, 10_000)
+        assert run.value(CURRENT) == 35
+        assert _in_effect(run.core) == [35]
+        for beyond in (36, 9_999, 10_001):
+            with pytest.raises(OutOfRange):
+                await run.write(CURRENT, beyond)
+
+
+@simulated
 async def test_every_write_is_sent_so_that_a_reset_does_not_outlast_the_next() -> None:
     async with driven() as run:
         await _known(run)

@@ -29,6 +29,7 @@ class Line:
     def __init__(self) -> None:
         self.free = asyncio.Lock()
         self.last_answer: float | None = None
+        self.noisy = False
         self.times: dict[str, list[float]] = {}
 
     def poll(

@@ -306,15 +306,21 @@ async def test_a_write_does_not_wait_for_the_settings_to_be_read() -> None:
 async def test_a_write_is_on_the_wire_within_100_ms_while_everything_is_read() -> None:
     async with driven() as run:
         await run.until_known(ABSORPTION)
+        sent_at = []
+        note = run.port.on_write
+
+        def watch(data: bytes) -> None:
+            note(data)
+            if run.sent[-1].data[1:2] == b"\x37":
+                sent_at.append(run.now)
+
+        run.port.on_write = watch
         waits = []
         for step in range(40):
-            sent = len(run.sent)
             start = run.now
-            writing = asyncio.create_task(run.write(ABSORPTION, 56.0 + step / 100))
-            while not any(frame.data[1:2] == b"\x37" for frame in run.sent[sent:]):
-                await asyncio.sleep(0.001)
-            waits.append(run.now - start)
-            await writing
+            await run.write(ABSORPTION, 56.0 + step / 100)
+            waits.append(sent_at[-1] - start)
             await asyncio.sleep(0.137)
+        assert len(sent_at) == 40
         assert run.value("/Devices/0/Settings/ReadProgress") < 100, "it was over too soon"
         assert max(waits) <= 0.1, waits
