@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from mk2dbus import __version__
 from mk2dbus.bus.localsettings import LocalSettings
@@ -209,7 +210,9 @@ async def _simulator(config: Config) -> AsyncIterator[str]:
     from mk2dbus.simulator import Control, Simulator
 
     async with AsyncExitStack() as stack:
-        simulator = await stack.enter_async_context(Simulator(config.simulate))
+        # A link, so that the port has the same name when the cable is put in again.
+        folder = stack.enter_context(TemporaryDirectory(prefix="mk2dbus-"))
+        simulator = await stack.enter_async_context(Simulator(config.simulate, link=Path(folder) / "tty"))
         if config.sim_control is not None:
             try:
                 await stack.enter_async_context(Control(simulator, config.sim_control))

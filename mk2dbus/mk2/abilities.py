@@ -67,13 +67,15 @@ class Abilities:
         self._addressing = Doubt()
         self._never_answered: Counter[tuple[object, int | None]] = Counter()
         self._last_answer = -1.0
+        self._last_answers: dict[int | None, float] = {}
+        """By address of the device."""
         self._last_blame = 0.0
         self._probation_s = FIRST_PROBATION_S
         self._alone_until = 0.0
 
     def answered(self, exchange: Exchange, now: float) -> str | None:
         """An exchange had its reply; what changes with that, in a sentence."""
-        self._last_answer = now
+        self._last_answer = self._last_answers[exchange.address] = now
         del self._never_answered[_kind(exchange)]
         for others in range(1, exchange.together_with + 1):
             self._crowding[others].answered()
@@ -88,7 +90,11 @@ class Abilities:
 
     def unanswered(self, exchange: Exchange, now: float) -> str | None:
         """An exchange had no reply; what changes with that, in a sentence."""
-        others_answered = self._last_answer > exchange.sent_at
+        # A device that answers nothing is away; that says nothing of the adapter.
+        answers = self._last_answer
+        if exchange.address is not None:
+            answers = self._last_answers.get(exchange.address, -1.0)
+        others_answered = answers > exchange.sent_at
         if exchange.crowded and others_answered and self.pipeline > 1:
             if not self._counts(exchange):
                 return None

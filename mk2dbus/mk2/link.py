@@ -459,6 +459,9 @@ class Link:
             exchange.parts.clear()
             exchange.crowded = exchange.beside_info = False
             exchange.letter = exchange.together_with = 0
+            if not exchange.priority.urgent and exchange.wanted_by is None:
+                # What is not answered must not keep the others waiting meanwhile.
+                exchange.serial = next(self._serials)
             bisect.insort(self._waiting, exchange)
             return
         if isinstance(request, Winmon):

@@ -172,15 +172,13 @@ class Charger(Part):
         device = self._devices[number]
         scale = device.known_setting_scale(CHARGE_CURRENT)
         word = self._items[number].settings.in_effect(CHARGE_CURRENT) if number < len(self._items) else None
-        if word is None:
-            word = device.words.get(CHARGE_CURRENT)
         return None if scale is None or word is None else scale.value(word)
 
     async def set_charge_current(self, value: int | float | str) -> None:
         """Let all devices together charge with at most this current, A.
 
         Raises:
-            WriteFailed: of the first device that does not take its share; the message says what is in effect.
+            WriteFailed: of the first device that does not take its share; the message says what is done.
         """
         total = float(value)
         done = 0
@@ -197,7 +195,9 @@ class Charger(Part):
         except WriteFailed as error:
             if done == 0:
                 raise
-            raise type(error)(f"{error}; {self._so_far(done)}") from error
+            # Something was sent, whatever the error says of the last one.
+            kind = type(error) if isinstance(error, (NoReply, Disconnected)) else Refused
+            raise kind(f"{error}; {self._so_far(done)}") from error
         finally:
             if not self._over:
                 self._scheduler.freshness.publish(_GROUP, self._current_values())

@@ -39,6 +39,9 @@ READERS = 3
 ROUNDS = 3
 """How often a setting that does not answer is tried before it is left for the refresh."""
 
+AGAIN_S = 1.0
+"""Between attempts to read what a write left behind unknown."""
+
 REFRESH_PAUSE_S = 3.0
 """Between two settings that are read again in the background: somebody may use another program."""
 
@@ -64,6 +67,7 @@ class SettingWord:
         volatile: the same items in RAM only; their values are what was last written there.
         reset_needed: called when a stored value takes effect only after a reset.
         outdated: called when the device turns out to scale or limit the setting in another way.
+        unsure: called when a write left behind that it is not known what the device has.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class SettingWord:
         mirrors: Mirrors,
         reset_needed: Callable[[], None],
         outdated: Callable[[Device, int], None],
+        unsure: Callable[[int], None],
     ) -> None:
         self.id = setting_id
         self._stored = stored
@@ -85,10 +90,13 @@ class SettingWord:
         self._mirrors = mirrors
         self._reset_needed = reset_needed
         self._outdated = outdated
+        self._unsure = unsure
         self._placed = False
         self._ram_word = 0
         self._ram_mask = 0
         """Which bits of ``_ram_word`` were written to RAM since the device was found."""
+        self._ram_doubt = 0
+        """Bits that may or may not have been written there."""
 
     def place(self) -> None:
         """Put the items on the board."""
@@ -119,8 +127,14 @@ class SettingWord:
         return None
 
     def detach(self) -> None:
-        """The device is gone, and with it what was in its RAM."""
+        """The device is gone. When it is back it may have been reset meanwhile, or not."""
+        self._ram_doubt |= self._ram_mask
         self._ram_mask = 0
+        self.show()
+
+    def reset(self) -> None:
+        """The device begins anew with what is stored."""
+        self._ram_mask = self._ram_doubt = 0
         self.show()
 
     def show(self) -> None:
@@ -150,7 +164,9 @@ class SettingWord:
         """The raw word in effect: as stored, but for what was put in RAM only; ``None`` when not known."""
         device = self._source.device
         stored = None if device is None else device.words.get(self.id)
-        return None if stored is None else stored & ~self._ram_mask | self._ram_word & self._ram_mask
+        if stored is None or self._ram_doubt:
+            return None
+        return stored & ~self._ram_mask | self._ram_word & self._ram_mask
 
     # --- reading ---------------------------------------------------------------------------------------
 
@@ -207,6 +223,8 @@ class SettingWord:
             raise type(write_failure(error, ""))(f"{path}: {error}; nothing was written") from error
         finally:
             self.show()
+            if not self.known:
+                self._unsure(self.id)
 
     async def preview(self, view: View, ram_only: bool, value: int | float | str) -> str:
         """What :meth:`write` would send, one line each, nothing where the value is stored already.
@@ -247,7 +265,7 @@ class SettingWord:
             log.warning("%s: %s takes effect after a reset", device, view.leaf.path)
             self._reset_needed()
         # The whole stored word is in effect now: other flags that were set in RAM only go there again.
-        self._ram_mask = 0
+        self._ram_mask = self._ram_doubt = 0
         if kept:
             try:
                 self._ram_word = await device.write_setting_ram(self.id, kept, kept_bits, 0, 0)
@@ -257,10 +275,19 @@ class SettingWord:
                 self._ram_mask = kept
 
     async def _write_ram(self, device: Device, view: View, mask: int, bits: int) -> None:
-        written = self._ram_mask
-        self._ram_mask &= ~mask  # not known until it is acknowledged
-        word = await device.write_setting_ram(self.id, mask, bits, written, self._ram_word)
+        written, doubt, sent_before = self._ram_mask, self._ram_doubt, device.last_write
+        # Not known until it is acknowledged.
+        self._ram_mask &= ~mask
+        self._ram_doubt |= mask
+        try:
+            word = await device.write_setting_ram(self.id, mask, bits, written, self._ram_word)
+        except WriteFailed as error:
+            if device.last_write == sent_before or not isinstance(error, NoReply | Disconnected):
+                # Nothing has changed.
+                self._ram_mask, self._ram_doubt = written, doubt
+            raise
         self._ram_word, self._ram_mask = word, written | mask
+        self._ram_doubt &= ~mask
         log.info("%s: %s is %s now, not stored", device, view.leaf.path, _text(view, word))
 
     async def _check_bounds(self, device: Device, mask: int, bits: int) -> None:
@@ -309,11 +336,17 @@ class DeviceSettings:
         self._mirrors = mirrors
         self._reset_needed = reset_needed
         self._words: dict[int, SettingWord] = {}
+        self._missing: asyncio.Queue[int] = asyncio.Queue()
 
     def detach(self) -> None:
         """The device is gone."""
         for word in self._words.values():
             word.detach()
+
+    def reset(self) -> None:
+        """The device was reset: what was in its RAM is gone."""
+        for word in self._words.values():
+            word.reset()
 
     def clear(self) -> None:
         """Take all items off the board: another device is there now."""
@@ -340,7 +373,10 @@ class DeviceSettings:
     def in_effect(self, id: int) -> int | None:
         """The raw word of a setting that is in effect; ``None`` when it is not known."""
         word = self._words.get(id)
-        return None if word is None else word.in_effect
+        if word is not None:
+            return word.in_effect
+        device = self._source.device
+        return None if device is None else device.words.get(id)
 
     async def write(self, name: str, value: int | float | str, *, ram_only: bool = False) -> None:
         """Write a setting or flag by name; as :meth:`SettingWord.write`.
@@ -348,7 +384,15 @@ class DeviceSettings:
         Raises:
             ReadOnly: the device does not have it, or it was not found yet.
         """
-        found = self.find(f"{self._folder}/{'RamOnly' if ram_only else 'Settings'}/{name}")
+        path = f"{self._folder}/{'RamOnly' if ram_only else 'Settings'}/{name}"
+        found = self.find(path)
+        device = self._source.device
+        if found is None and device is not None:
+            # It may have been asked for already by somebody else than the reading of everything.
+            for id, setting in settings().items():
+                if setting.name == name:
+                    self._place(device, id)
+            found = self.find(path)
         if found is None:
             raise ReadOnly(f"{self._folder} has no setting {name} (yet)")
         word, view, ram_only = found
@@ -381,6 +425,19 @@ class DeviceSettings:
             ids = unanswered
         if ids:
             log.warning("%s did not answer for settings %s", device, ", ".join(map(str, ids)))
+
+    async def run(self, device: Device) -> None:
+        """Read again what a write left behind unknown. Runs as long as the device is there."""
+        while True:
+            word = self._words.get(await self._missing.get())
+            while word is not None and not word.known and self._source.device is device:
+                try:
+                    await word.read(device, Priority.TELEMETRY)
+                except errors.NoReply:
+                    await asyncio.sleep(AGAIN_S)
+                except errors.Rejected as error:
+                    log.info("%s: cannot read setting %d: %s", device, word.id, error)
+                    break
 
     def refresh_poll(self, name: str, device: Device) -> Poll:
         """Reads what was found again and again, slowly, and first what is not known."""
@@ -421,6 +478,7 @@ class DeviceSettings:
             self._mirrors,
             self._reset_needed,
             self._outdated,
+            self._missing.put_nowait,
         )
         self._words[id].place()
         self._words[id].show()

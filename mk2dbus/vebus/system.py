@@ -143,6 +143,7 @@ class System:
         await self.link.request(ResetDevices(), priority=Priority.CLIENT)
         for items in self.items:
             items.reset_required = False
+            items.settings.reset()
         self._end(StartAgain("all devices were reset"))
 
     def other_panel(self, frame: PanelFrame) -> None:
@@ -287,6 +288,7 @@ class System:
         items = self.items[number]
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(items.ram.run(device), name="RAM variables")
+            tasks.create_task(items.settings.run(device), name="unknown settings")
             await self._find_assistants(number, device)
             # One after the other: what people look at first is there first, and addresses change seldom.
             async with self._discovery:

@@ -36,6 +36,8 @@ RELAXED_INPUT_S = 3.0
 _BATTERY_CAPACITY = 64
 """Setting; a capacity of 0 switches the battery monitor off."""
 _LIMIT_STEPS_PER_A = 10
+_SOC_DIGITS = 3
+"""Finer than any step; it takes the noise off a product."""
 _BELIEVED_AFTER = 3
 """Times in a row that another number of phases than the addresses tell has to be said to be believed."""
 _AC_IDS = (
@@ -174,12 +176,10 @@ class Telemetry(Part):
 
     async def _read_ac(self, phase: int) -> Values:
         scales = await self._first.info_scales(_AC_IDS)
-        info = await self._link.request(GetAc(phase))
-        check_ac(info)
+        info = await self._ask_ac(phase)
         values = readings.ac_values(info, scales, self._inverter_period.get())
         check_values(values)
         if info.phase_count is not None:
-            self._check_phases(info)
             values["/Ac/NumberOfPhases"] = self._phases
         self._ac[phase].set(dict(values))
         if phase == self._phases:
@@ -190,6 +190,23 @@ class Telemetry(Part):
                 known |= self._ac[one].get() or {}
             values |= sums(phases, known, self._power.method)
         return values
+
+    async def _ask_ac(self, phase: int) -> AcInfo:
+        """An AC info frame; when it tells another number of phases, until that is said often enough."""
+        for left in reversed(range(_BELIEVED_AFTER)):
+            info = await self._link.request(GetAc(phase))
+            check_ac(info)
+            if info.phase_count is None:
+                break
+            try:
+                self._check_phases(info)
+            except Implausible:
+                if not left:
+                    raise
+                self._scheduler.implausible += 1
+            else:
+                break
+        return info
 
     def _check_phases(self, info: AcInfo) -> None:
         """The first phase tells how many there are: as many as the addresses say, or it insists.
@@ -286,7 +303,7 @@ class Telemetry(Part):
         value = await self._read_ram(0, (*_SYSTEM_IDS, *_DIAGNOSTICS))
         charge = value.get(readings.CHARGE_STATE) if await self._has_battery_monitor() else None
         return {
-            "/Soc": None if charge is None or not 0 <= charge <= 1 else 100 * charge,
+            "/Soc": None if charge is None or not 0 <= charge <= 1 else round(100 * charge, _SOC_DIGITS),
             "/Ac/State/IgnoreAcIn1": self._bit(readings.IGNORE_AC_INPUT, value),
             **_diagnostics(0, value),
         }

@@ -1,6 +1,6 @@
 """How long a start of ``mk2dbus run`` takes: to its name on the bus, to the first voltage of the battery.
 
-The service runs as a process on the built-in simulator at 2400 baud, anew for each run, nothing cached. Times
+The service runs as a process on the built-in simulator, anew for each run, nothing cached. Times
 are from just before the process is made. "bare Python" is the start and end of an interpreter that does
 nothing: what no Python program can be faster than. Ratios are medians divided by what the column says; a
 target is met where the ratio to it is at most 1.

@@ -128,6 +128,18 @@ async def test_what_venus_writes_to_lift_the_limit_stands_for_the_maximum() -> N
                 await run.write(CURRENT, beyond)
 
 
+@pytest.mark.parametrize("profile", ["multiplus2", "parallel3"])
+@simulated
+async def test_the_charge_current_can_be_set_as_soon_as_it_is_shown(profile: str) -> None:
+    async with driven(profile) as run:
+        await run.until_known(CURRENT, 20)
+        progress = run.value("/Devices/0/Settings/ReadProgress")
+        assert progress is None or progress < 100
+        await run.write(CURRENT, 9)
+        assert run.value(CURRENT) == 9
+        assert sum(_in_effect(run.core)) == 9
+
+
 @simulated
 async def test_every_write_is_sent_so_that_a_reset_does_not_outlast_the_next() -> None:
     async with driven() as run:
