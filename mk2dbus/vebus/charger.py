@@ -189,8 +189,8 @@ class Charger(Part):
                     done = number + 1
         except TimeoutError:
             raise NoReply(
-                f"no outcome within {WRITE_TIMEOUT_S} s; {self._so_far(done)}, and whether the next one has is "
-                "not known"
+                f"no outcome within {WRITE_TIMEOUT_S} s; {self._so_far(done)}, "
+                "and whether the next one has is not known"
             ) from None
         except WriteFailed as error:
             if done == 0:

@@ -449,7 +449,9 @@ def test_a_session_is_understood(profile: str, texts: tuple[str, ...], tmp_path:
         await asyncio.gather(task, return_exceptions=True)
 
     run()
-    assert {entry.sort for entry in entries} <= {Sort.REQUEST, Sort.REPLY, Sort.UNASKED}
+    # A stop may come while an answer is on its way: what follows it at the other speed is no frame.
+    stop = next((at for at, entry in enumerate(entries) if entry.text == "R reset the adapter"), len(entries))
+    assert {entry.sort for entry in entries[:stop]} <= {Sort.REQUEST, Sort.REPLY, Sort.UNASKED}
     text = "\n".join(entry.text for entry in entries)
     assert not [entry for entry in entries[-100:] if "raw" in entry.text]
     for expected in texts:

@@ -92,7 +92,7 @@ SINGLE = (
 )
 """What is measured of a system with one phase."""
 
-PHASES = (
+MEASURED_PHASES = (
     *(one for one in SINGLE if not one.path.startswith("/Ac/") or one.path.endswith("/P")),
     Measured("/Mode", _mode),
 )
