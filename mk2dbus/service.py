@@ -170,6 +170,11 @@ async def serve(config: Config, started: Callable[[str], None], manager: Notifie
                 if manager is not None and manager.wanted:
                     status = partial(_status, tree, bus, tty)
                     tasks.create_task(supervise(manager, pulse, status, watchdog_interval_s()), name="pulse")
+                try:
+                    await asyncio.get_running_loop().create_future()
+                finally:
+                    # While the inverter side can still do what is under way.
+                    await bus.finish()
         except BaseExceptionGroup as group:
             # The first is the cause; others, if any, followed from it.
             raise group.exceptions[0] from group

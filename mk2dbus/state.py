@@ -79,7 +79,7 @@ class StateFile:
             if path != self.path:
                 try:
                     found.append(_read(path)[name])
-                except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
                     continue  # other files live here, too
         return found
 
@@ -102,7 +102,7 @@ class StateFile:
             return _read(self.path)
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             log.warning("ignoring %s: %s", self.path, error)
             return {}
 

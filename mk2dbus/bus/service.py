@@ -140,13 +140,17 @@ class BusService:
                     break
             log.warning("%s is on the bus again", self._name)
 
+    async def finish(self) -> None:
+        """Let running writes end (at most 1 s) and answer them; later ones are refused."""
+        await self._access.close()
+        await self._server.close()
+
     async def close(self) -> None:
         """Let running writes end (at most 1 s), give the name back, end the connection. Leaves no task."""
         self._tree.on_change = None
         if self._announcer is not None:
             self._announcer.stop()
-        await self._access.close()
-        await self._server.close()
+        await self.finish()
         for follower in self._followers:
             await follower.close()
         connection, self._connection = self._connection, None

@@ -131,6 +131,19 @@ class Device:
         high = await self.confirmed(winmon.GetVersionHigh(), priority)
         return winmon.Version(high << 16 | version.value, complete=False)
 
+    async def is_still_the_same(self) -> bool:
+        """Whether the version is the one it was, and told in the same form; ``False`` only when that was said
+        twice.
+
+        Raises:
+            NoReply, Rejected: it was not told.
+        """
+        for _ in range(2):
+            version = await self.request(winmon.GetVersion())
+            if version.complete == self.is_new and version.value & RAW_MAX == self.version & RAW_MAX:
+                return True
+        return False
+
     async def identify(self) -> None:
         """Ask version and serial number.
 

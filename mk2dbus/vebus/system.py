@@ -54,6 +54,8 @@ WATCH_S, RELAXED_WATCH_S = 10.0, 25.0
 settings are read; a hint at a reset, or a device that does not answer, brings it at once."""
 HURRY_PAUSE_S = 3.0
 """Hints bring it no more often than this."""
+IDENTITY_S = 4.0
+"""How often a device is asked for its version: with the scales of another one all its values are false."""
 ACCESSORIES_S = 60.0
 """How often it is looked for a BMS or a DMC that was plugged in."""
 MUTE_S = 4.0
@@ -119,6 +121,7 @@ class System:
         self._cache = context.cache
         self._present = present
         self._watched = 0
+        self._identified = 0
         self._hurried = -HURRY_PAUSE_S
         self._discovery = asyncio.Lock()
         self._accessories: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -201,6 +204,10 @@ class System:
                             stale_after_s=None,
                         )
                     ]
+                )
+                self.scheduler.add(
+                    [Poll("identity", Lane.WATCH, IDENTITY_S, self._identify, IDENTITY_S, None)],
+                    after_s=IDENTITY_S,
                 )
                 tasks.create_task(self.scheduler.run(), name="scheduler")
                 for part in self._parts:
@@ -374,6 +381,18 @@ class System:
         if present == configuration.present and present != self._known:
             await self._compare(present)
         await self._check_form()
+        return {}
+
+    async def _identify(self) -> Values:
+        """One device after the other is the one it was.
+
+        Raises:
+            SystemGone: it is not, or the adapter answers in another form.
+        """
+        self._identified += 1
+        device = self.devices[self._identified % len(self.devices)]
+        if not await device.is_still_the_same():
+            raise SystemGone(f"{device} is another one now, or answers in another way")
         return {}
 
     async def _check_form(self) -> None:

@@ -25,6 +25,8 @@ PREFIXES = (
     "/Ac/Control",
     "/Ac/State/AcIn",
     "/ExtraBatteryCurrent",
+    "/Hub4/Sustain",
+    "/Hub4/DoNotFeedInOvervoltage",
 )
 """Of other services, or read by others and not there."""
 
