@@ -156,8 +156,9 @@ class Scheduler:
             now - poll.succeeded
             for poll in self._polls
             if poll.succeeded is not None
-            and poll.stale_after_s is not None
-            and now - poll.succeeded < poll.stale_after_s
+            # What may be older is counted, not measured.
+            and poll.stale_after_s == STALE_AFTER_S
+            and now - poll.succeeded < STALE_AFTER_S
         ]
         return max(ages, default=None)
 
