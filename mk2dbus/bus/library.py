@@ -20,6 +20,7 @@ from importlib.util import find_spec
 from io import BytesIO
 from typing import Any, Protocol
 
+from .check import check_body
 from .errors import Malformed
 from .wire import Message, MessageType, encode_header
 
@@ -89,6 +90,7 @@ def decode(message: Message) -> list[Any]:
     """
     if not message.body:
         return []
+    check_body(message.signature, message.body, message.endian)
     # Only the body is the library's business: it gets it below a header with nothing unknown in it.
     plain = Message(MessageType.METHOD_RETURN, serial=1, reply_serial=1, signature=message.signature)
     head = encode_header(plain, len(message.body), message.endian)

@@ -1,4 +1,4 @@
-"""What a simulated system has, to be compared with what is shown: no value older than it may be, none false."""
+"""What a simulated system has, to be compared with what is shown: nothing older than it may be, or false."""
 
 from __future__ import annotations
 
