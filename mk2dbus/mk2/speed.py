@@ -111,9 +111,14 @@ class LineSpeed:
         async with _conversation(self._port) as line:
             version = await line.find()
             if version is None:
-                if self.state.status is HighSpeedStatus.IN_USE:
-                    self.state = SpeedState(HighSpeedStatus.OFF, "the adapter fell silent")
-                return None
+                if self.state.status is not HighSpeedStatus.IN_USE:
+                    return None
+                # It lost its power, or hears and does not answer: then a reset cures it.
+                self.state = SpeedState(HighSpeedStatus.OFF, "the adapter fell silent")
+                version = await line.reset_from_high()
+                if version is None:
+                    return None
+                return await self._give_up(line, "the adapter fell silent", version)
             if not self._is_wanted(version):
                 return version if line.low else await line.reset()
             if not line.low:
@@ -172,10 +177,12 @@ class LineSpeed:
             self.state = SpeedState(HighSpeedStatus.IN_USE, "the adapter answers at 115200 baud")
             log.info("the line is at 115200 baud")
 
-    async def _give_up(self, line: _Conversation, why: str) -> AdapterVersion | None:
+    async def _give_up(
+        self, line: _Conversation, why: str, version: AdapterVersion | None = None
+    ) -> AdapterVersion | None:
         self.state = SpeedState(HighSpeedStatus.FAILED, f"given up: {why}")
         log.warning("high speed is given up, the line goes on at 2400 baud: %s", why)
-        return await line.reset()
+        return await line.reset() if version is None else version
 
     def _say(self, text: str) -> None:
         log.log(logging.WARNING if self._choice is SpeedChoice.HIGH else logging.INFO, "%s", text)
@@ -269,6 +276,12 @@ class _Conversation:
         # It may still be on its way through USB, and must leave at the old speed.
         await self._pause(USB_S)
         self._set_speed(MK2_BAUDRATE)
+
+    async def reset_from_high(self) -> AdapterVersion | None:
+        """Reset an adapter that was at 115200 baud and does not answer; what it says afterwards."""
+        self._set_speed(MK3_BAUDRATE)
+        await self.tell_to_reset()
+        return await self.version(RESET_S)
 
     async def reset(self) -> AdapterVersion | None:
         """Reset an adapter that may be at either speed, and wait for it at 2400 baud.

@@ -1,8 +1,9 @@
 """Energy counters that roll over: what their differences are, and which of them to believe (§4.3).
 
-A difference is counted only when it can be energy. A counter that began anew, a device that was replaced and
-a damaged reply look alike: a jump that no device makes in the time that has passed. So energy may be lost
-then, and is not invented.
+A difference is counted at once when it can be energy. A jump that no known device makes in the time that has
+passed may be a damaged reply, or counters that began anew: it waits for the next reading, and is left out
+unless that follows from it. Counters that are near 0 then began anew, and those of a device that was away;
+else the jump is counted.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ class RollingCounters:
         self.last = last
         self._modulus = modulus
         self._doubtful: Reading | None = None
-        """A jump; when the next reading follows from it, the counters have begun anew."""
+        """A jump, until the next reading says what it was."""
+        self._was_away = False
+        """The device was away when the jump came: then it began anew."""
 
     def advance(self, now: Reading, *, found_anew: bool = False) -> tuple[int, ...]:
         """Take a reading; the steps that each counter made since the one before.
@@ -88,13 +91,18 @@ class RollingCounters:
             steps: tuple[int, ...] | None = nothing
         else:
             steps = self._steps(before, now)
-        if steps is None and self._doubtful is not None:
-            # Said twice. What was before the first of the two is not known, what came after it is.
+        if steps is None and before is not None and self._doubtful is not None:
+            # When this one follows from it, it was no damage.
             steps = self._steps(self._doubtful, now)
+            away = found_anew or self._was_away
+            if steps is not None and not away and not self._began_anew(before, self._doubtful):
+                jump = self._differences(before, self._doubtful)
+                steps = tuple(first + second for first, second in zip(jump, steps, strict=True))
         if steps is None:
             self._doubtful = now
+            self._was_away = self._was_away or found_anew
             raise Jump(f"from {_show(before)} to {_show(now)}")
-        self.last, self._doubtful = now, None
+        self.last, self._doubtful, self._was_away = now, None, False
         return steps
 
     def _in_reach(self, before: Reading, now: Reading) -> bool:
@@ -107,14 +115,25 @@ class RollingCounters:
 
     def _steps(self, before: Reading, now: Reading) -> tuple[int, ...] | None:
         """Differences, ``None`` when there is one that cannot be."""
-        elapsed = before.at.until(now.at)
-        if elapsed is None:
-            return None
-        most = SPARE_STEPS + elapsed * FASTEST_STEPS_PER_S
-        steps = tuple(
+        most = _most(before, now)
+        steps = self._differences(before, now)
+        return steps if all(step <= most for step in steps) else None
+
+    def _differences(self, before: Reading, now: Reading) -> tuple[int, ...]:
+        return tuple(
             (new - old) % self._modulus for old, new in zip(before.counters, now.counters, strict=True)
         )
-        return steps if all(step <= most for step in steps) else None
+
+    @staticmethod
+    def _began_anew(before: Reading, now: Reading) -> bool:
+        """Whether the counters are where they would be, had they begun at 0 since."""
+        return all(counter <= _most(before, now) for counter in now.counters)
+
+
+def _most(before: Reading, now: Reading) -> float:
+    """Steps that a counter can have made between two readings; none where their times do not compare."""
+    elapsed = before.at.until(now.at)
+    return -1 if elapsed is None else SPARE_STEPS + elapsed * FASTEST_STEPS_PER_S
 
 
 def kilowatt_hours(steps: int) -> float:

@@ -5,12 +5,12 @@ Bounds are far outside of what any VE.Bus system does, so that nothing true is e
 
 from __future__ import annotations
 
-from mk2dbus.mk2.info import AcInfo, AcInput, Configuration
+from mk2dbus.mk2.info import AcInfo, AcInput, Configuration, DcInfo
 from mk2dbus.mk2.winmon import DeviceState
 from mk2dbus.vebus.readings import Values
 from mk2dbus.vebus.schedule import Implausible
 
-MAX_UNITS = 32
+MAX_UNITS, MAX_INPUTS = 32, 2
 _BOUNDS = {
     # The largest battery is one of 48 V under equalisation; the largest system has 32 units.
     "/Dc/0/Voltage": (0.0, 100.0),
@@ -19,6 +19,8 @@ _BOUNDS = {
     "I": (-4000.0, 4000.0),
     "F": (30.0, 80.0),
 }
+_MAX_CURRENT_STEPS = 1 << 20
+"""Of 0.01 A; more than all units together."""
 _MAX_LIMIT = 10_000
 """Largest input current limit, 0.1 A."""
 _MAIN_STATES, _SUB_STATES = range(10), range(9)
@@ -42,13 +44,25 @@ def check_values(values: Values) -> None:
 
 
 def check_ac(info: AcInfo) -> None:
-    """Factors of an AC info frame are numbers of units (§3.3).
+    """Factors of an AC info frame are numbers of units, its state is one there is (§3.3, §4.4).
 
     Raises:
         Implausible: they are not.
     """
     if not (0 < info.backfeed_factor <= MAX_UNITS and 0 < info.inverter_factor <= MAX_UNITS):
         raise Implausible(f"{info.backfeed_factor} and {info.inverter_factor} units in phase {info.phase}")
+    if info.state not in _MAIN_STATES:
+        raise Implausible(f"main state {info.state} in phase {info.phase}")
+
+
+def check_dc(info: DcInfo) -> None:
+    """Neither current of a DC info frame is more than any battery gives, in whatever steps (§3.3).
+
+    Raises:
+        Implausible: one is.
+    """
+    if max(info.charging_current, info.inverting_current) > _MAX_CURRENT_STEPS:
+        raise Implausible(f"currents of {info.charging_current} and {info.inverting_current}")
 
 
 def check_input(info: AcInput) -> None:
@@ -57,9 +71,9 @@ def check_input(info: AcInput) -> None:
     Raises:
         Implausible: it does not.
     """
-    if not info.minimum <= info.maximum <= _MAX_LIMIT or info.actual > _MAX_LIMIT:
+    if not info.minimum <= info.maximum <= _MAX_LIMIT or info.actual > (info.maximum or _MAX_LIMIT):
         raise Implausible(f"a limit of {info.actual} in {info.minimum} to {info.maximum} × 0.1 A")
-    if info.active_input >= max(info.input_count, 1):
+    if info.input_count > MAX_INPUTS or info.active_input >= max(info.input_count, 1):
         raise Implausible(f"input {info.active_input + 1} of {info.input_count}")
 
 

@@ -286,8 +286,10 @@ class SettingWord:
                 # Nothing has changed.
                 self._ram_mask, self._ram_doubt = written, doubt
             raise
-        self._ram_word, self._ram_mask = word, written | mask
-        self._ram_doubt &= ~mask
+        self._ram_word = word
+        if self._source.device is device:
+            self._ram_mask = written | mask
+            self._ram_doubt &= ~mask
         log.info("%s: %s is %s now, not stored", device, view.leaf.path, _text(view, word))
 
     async def _check_bounds(self, device: Device, mask: int, bits: int) -> None:

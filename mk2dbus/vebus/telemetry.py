@@ -20,7 +20,7 @@ from mk2dbus.vebus.board import Board, Remembered
 from mk2dbus.vebus.confirm import confirmed
 from mk2dbus.vebus.device import Device
 from mk2dbus.vebus.part import Part
-from mk2dbus.vebus.plausible import check_ac, check_input, check_state, check_values
+from mk2dbus.vebus.plausible import check_ac, check_dc, check_input, check_state, check_values
 from mk2dbus.vebus.power import PHASES, Method, PowerMeter, sums
 from mk2dbus.vebus.readings import Values
 from mk2dbus.vebus.schedule import Implausible, Lane, Poll, Scheduler
@@ -38,8 +38,9 @@ _BATTERY_CAPACITY = 64
 _LIMIT_STEPS_PER_A = 10
 _SOC_DIGITS = 3
 """Finer than any step; it takes the noise off a product."""
-_BELIEVED_AFTER = 3
-"""Times in a row that another number of phases than the addresses tell has to be said to be believed."""
+_BELIEVED_AFTER = 50
+"""Times in a row that another number of phases than the addresses tell has to be said to be believed: it is
+against the rule (§4.5), but all that is there."""
 _AC_IDS = (
     readings.MAINS_VOLTAGE,
     readings.MAINS_CURRENT,
@@ -166,6 +167,7 @@ class Telemetry(Part):
     async def _read_dc(self) -> Values:
         scales = await self._first.info_scales(_DC_IDS)
         info = await self._link.request(GetDc())
+        check_dc(info)
         values = readings.dc_values(info, scales)
         check_values(values)
         self._inverter_period.set(info.inverter_period)
@@ -214,14 +216,14 @@ class Telemetry(Part):
         Raises:
             Implausible: it is another number than before.
         """
-        count = min(info.phase_count or 1, PHASES)
+        count = info.phase_count or 1
         if count == self._phases:
             self._claimed_phases = (0, 0)
             return
         claimed, times = self._claimed_phases
         times = times + 1 if claimed == count else 1
         self._claimed_phases = (count, times)
-        if times < _BELIEVED_AFTER:
+        if times < _BELIEVED_AFTER or count > PHASES:
             raise Implausible(f"{count} phases instead of {self._phases}")
         log.warning("the system says that it has %d phase(s) instead of %d", count, self._phases)
         self._set_phases(count)
