@@ -20,7 +20,8 @@ import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from mk2dbus.mk2.abilities import Abilities, beside_info
 from mk2dbus.mk2.adapter import (
@@ -65,6 +66,15 @@ SHORTEST_WAIT_S = 0.002
 
 SHORTEST_REST_S = 0.01
 """Shorter ones are not worth it."""
+
+DOUBT_S = 1.0
+"""So long after an answer another reply in its slot makes it doubtful."""
+
+KEPT_ANSWERS = 64
+"""Answers remembered for that, for each slot."""
+
+DOUBLED_S, DOUBLE_REST_S = 60.0, 0.25
+"""After a reply came twice slots rest a little after each answer, for a while."""
 
 BAD_SHARE = 0.03
 """Share of bad frames in a minute from which on the line is bad: "a few per cent"."""
@@ -121,12 +131,24 @@ class Port(Protocol):
         """
 
 
+@dataclass(slots=True)
+class _Answered:
+    """A winmon command and what answered it."""
+
+    request: Winmon[Any]
+    address: int | None
+    parts: list[bytes]
+    at: float
+
+
 class Link:
     """One session with the adapter over an open port. Once the port is lost, it is over.
 
     Args:
         port: the open port.
         unasked: called with what the adapter says by itself.
+        doubtful: called with a winmon command and its address whose answer may have been that to another
+            one, as replies came twice.
         bad_line: called once, with the share of bad frames, when that is too high.
         pipeline: how many winmon commands may be on the line at once, 1 to 3; with 1 no two requests of any
             kind are.
@@ -144,6 +166,7 @@ class Link:
         *,
         unasked: Callable[[Unasked], None] = lambda _: None,
         bad_line: Callable[[float], None] = lambda _: None,
+        doubtful: Callable[[Winmon[Any], int], None] = lambda _, __: None,
         pipeline: int = 3,
         beside_info: bool = True,
     ) -> None:
@@ -152,6 +175,9 @@ class Link:
         self._port = port
         self._unasked = unasked
         self._bad_line = bad_line
+        self._doubtful = doubtful
+        self._last_answered: dict[int, deque[_Answered]] = {}
+        self._doubled_until = -math.inf
         self._abilities = Abilities(pipeline, beside_info)
         self._cutter = FrameCutter()
         self._arrivals: deque[tuple[int, float]] = deque()
@@ -668,6 +694,7 @@ class Link:
     def _answer_winmon(self, letter: int, payload: bytes, now: float) -> bool:
         exchange = next((exchange for exchange in self._on_line if exchange.letter == letter), None)
         if exchange is None:
+            self._doubt(letter, payload, now)
             # A late reply: nothing more to come but the rest of it.
             self._late.came(letter, now + SPLIT_REPLY_WINDOW_S)
             return False
@@ -693,6 +720,20 @@ class Link:
             self._resolve(exchange, answer, now)
         return True
 
+    def _doubt(self, letter: int, payload: bytes, now: float) -> None:
+        """A reply too many: what was answered in this slot may have got a second copy of the reply before its
+        own, and so on, and this is the own one of the last."""
+        answered = [one for one in self._last_answered.pop(letter, ()) if now <= one.at + DOUBT_S]
+        if not answered or not answered[-1].request.is_reply(payload):
+            return
+        self._doubled_until = now + DOUBLED_S
+        if answered[-1].parts == [payload]:
+            return
+        for one in answered:
+            log.debug("a reply too many in slot %c: is %s answered rightly?", letter, one.request)
+            if one.address is not None:
+                self._doubtful(one.request, one.address)
+
     def _tell(self, frame: Frame) -> bool:
         """Pass on what the adapter said by itself; whether it was something known."""
         unasked = read_version(frame) or read_leds(frame) or read_panel(frame)
@@ -715,6 +756,12 @@ class Link:
         self.counters.replies += 1
         self._round_trips.add(now - exchange.sent_at)
         self._say(self._abilities.answered(exchange, now))
+        if isinstance(exchange.request, Winmon):
+            latest = self._last_answered.setdefault(exchange.letter, deque(maxlen=KEPT_ANSWERS))
+            latest.append(_Answered(exchange.request, exchange.address, exchange.parts, now))
+            if now < self._doubled_until:
+                # Until a second copy of this reply cannot come any more.
+                self._late.rest(exchange.letter, now + DOUBLE_REST_S)
         for other in self._on_line:
             other.together_with += other.sent_at >= exchange.sent_at
         if not self._on_line:

@@ -172,6 +172,11 @@ class Device:
                 self._ram_scales[id] = None
         return self._ram_scales[id]
 
+    async def ask_ram_scale_again(self, id: int) -> bool:
+        """Ask anew; whether it is as known."""
+        before = self._ram_scales.pop(id, None)
+        return await self.ram_scale(id) == before
+
     async def info_scales(self, ids: Iterable[int]) -> InfoScales:
         """Scales for the info frames."""
         return InfoScales({id: await self.ram_scale(id) for id in ids})
@@ -212,6 +217,10 @@ class Device:
         """Before a first write: ask anew what was only remembered; whether it is as remembered."""
         if id not in self._remembered:
             return True
+        return await self.ask_setting_scale_again(id)
+
+    async def ask_setting_scale_again(self, id: int) -> bool:
+        """Ask anew; whether it is as known."""
         before = self._setting_scales.get(id)
         self._setting_scales[id] = await self._ask_setting_scale(id, Priority.CLIENT)
         self._remembered.discard(id)

@@ -157,6 +157,17 @@ class DeviceRam:
                 self._place(id, device.known_ram_scale(id) or PLAIN)
         self._board.update({self._assistants_path: tuple(assistant.kind for assistant in found)})
 
+    async def check_scale(self, device: Device, id: int) -> None:
+        """Ask the scale of a variable anew; its item begins anew when it is another one."""
+        try:
+            as_known = await device.ask_ram_scale_again(id)
+        except errors.NoReply as error:
+            log.info("%s: cannot check RAM variable %d: %s", device, id, error)
+            return
+        scale = device.known_ram_scale(id)
+        if not as_known and id in self._leaves and scale is not None:
+            self._place(id, scale)
+
     def _place(self, id: int, scale: RamScale) -> None:
         leaf = ram_leaf(self._folder, id, scale)
         before = self._leaves.get(id)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from mk2dbus.items import Disconnected
 from mk2dbus.mk2 import errors
@@ -22,6 +23,7 @@ from mk2dbus.mk2.adapter import (
 from mk2dbus.mk2.addressing import find_addressed
 from mk2dbus.mk2.exchange import Priority
 from mk2dbus.mk2.link import Link, Port, Unasked
+from mk2dbus.mk2.request import Winmon
 from mk2dbus.mk2.speed import HighSpeedStatus, LineSpeed
 from mk2dbus.vebus.confirm import confirmed
 from mk2dbus.vebus.context import Context
@@ -58,7 +60,11 @@ class Session:
         self.system: System | None = None
         self.asleep = False
         self.link = Link(
-            port, unasked=self._hear, bad_line=self._on_bad_line, pipeline=context.options.pipeline
+            port,
+            unasked=self._hear,
+            bad_line=self._on_bad_line,
+            doubtful=self._on_doubt,
+            pipeline=context.options.pipeline,
         )
         self._port = port
         self._context = context
@@ -114,6 +120,11 @@ class Session:
                 self.system.redetect(self._bad_line)
         else:
             log.warning("%.0f %% of the received frames are damaged: look at cable and adapter", 100 * share)
+
+    def _on_doubt(self, command: Winmon[Any], address: int) -> None:
+        """An answer may have been that to another question."""
+        if self.system is not None:
+            self.system.doubt(command, address)
 
     async def _live(self) -> None:
         while True:

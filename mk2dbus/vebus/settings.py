@@ -441,6 +441,20 @@ class DeviceSettings:
                     log.info("%s: cannot read setting %d: %s", device, word.id, error)
                     break
 
+    def forget(self, device: Device, id: int) -> None:
+        """A reading of a setting is not to be believed."""
+        device.words.pop(id, None)
+        if id in self._words:
+            self._words[id].show()
+
+    async def check_scale(self, device: Device, id: int) -> None:
+        """Ask scale and limits of a setting anew; its items begin anew when they are others."""
+        try:
+            if not await device.ask_setting_scale_again(id):
+                self._outdated(device, id)
+        except (errors.NoReply, errors.Rejected) as error:
+            log.info("%s: cannot check setting %d: %s", device, id, error)
+
     def refresh_poll(self, name: str, device: Device) -> Poll:
         """Reads what was found again and again, slowly, and first what is not known."""
         turn = itertools.count()
@@ -488,7 +502,9 @@ class DeviceSettings:
     def _outdated(self, device: Device, id: int) -> None:
         """The device scales a setting in another way than remembered: start its items anew."""
         log.warning("%s: setting %d has other limits than remembered", device, id)
-        self._words.pop(id).withdraw()
+        word = self._words.pop(id, None)
+        if word is not None:
+            word.withdraw()
         self._place(device, id)
 
     def _progress(self, percent: int) -> None:

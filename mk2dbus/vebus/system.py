@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from mk2dbus.items import Disconnected, Value
 from mk2dbus.mk2 import errors
@@ -24,6 +25,8 @@ from mk2dbus.mk2.adapter import (
 )
 from mk2dbus.mk2.exchange import Priority
 from mk2dbus.mk2.link import Link
+from mk2dbus.mk2.request import Winmon
+from mk2dbus.mk2.winmon import GetRamInfo, GetSettingInfo, ReadSetting
 from mk2dbus.vebus.assistants import read_assistants
 from mk2dbus.vebus.board import Freshness
 from mk2dbus.vebus.charger import Charger
@@ -148,6 +151,23 @@ class System:
             items.reset_required = False
             items.settings.reset()
         self._end(StartAgain("all devices were reset"))
+
+    def doubt(self, command: Winmon[Any], address: int) -> None:
+        """The answer to a command may have been that to another one: what it told is asked anew.
+
+        What telemetry brings comes anew by itself.
+        """
+        for number, device in enumerate(self.devices):
+            if device.address != address or self._tasks is None:
+                continue
+            settings = self.items[number].settings
+            if isinstance(command, ReadSetting):
+                settings.forget(device, command.id)
+                self.scheduler.hurry(_refresh_name(number))
+            elif isinstance(command, GetSettingInfo):
+                self._tasks.create_task(settings.check_scale(device, command.id), name="doubtful setting")
+            elif isinstance(command, GetRamInfo):
+                self._tasks.create_task(self.items[number].ram.check_scale(device, command.id))
 
     def other_panel(self, frame: PanelFrame) -> None:
         """Another panel controls the system."""

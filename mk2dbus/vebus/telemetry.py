@@ -41,6 +41,8 @@ _SOC_DIGITS = 3
 _BELIEVED_AFTER = 50
 """Times in a row that another number of phases than the addresses tell has to be said to be believed: it is
 against the rule (§4.5), but all that is there."""
+_ASKED_AT_ONCE = 3
+"""Times that an AC info frame is asked for in a row when it contradicts the addresses."""
 _AC_IDS = (
     readings.MAINS_VOLTAGE,
     readings.MAINS_CURRENT,
@@ -107,6 +109,8 @@ class Telemetry(Part):
         self._input: Remembered[AcInput] = Remembered()
         self._phases = 1
         self._claimed_phases: tuple[int, int] = (0, 0)
+        self._known_counts: set[int] = set()
+        """Numbers of phases that the addresses have told."""
         self._ac: dict[int, Remembered[Values]] = {phase: Remembered() for phase in range(1, PHASES + 1)}
         self._bounds: tuple[int, int, int] | None = None
         self._power = PowerMeter(link, devices, ram.show)
@@ -133,7 +137,10 @@ class Telemetry(Part):
         """Devices came or went."""
         self._power = PowerMeter(self._link, self._devices, self._ram.show)
         self._scheduler.hurry("power")
-        self._set_phases(phases_of(device.address for device in self._devices))
+        count = phases_of(device.address for device in self._devices)
+        if not self._known_counts:
+            self._set_phases(count)
+        self._known_counts.add(count)
         for number in range(1, max(self._diagnosed, len(self._devices))):
             self._scheduler.remove(_diagnostics_name(number))
         self._diagnosed = len(self._devices)
@@ -194,8 +201,8 @@ class Telemetry(Part):
         return values
 
     async def _ask_ac(self, phase: int) -> AcInfo:
-        """An AC info frame; when it tells another number of phases, until that is said often enough."""
-        for left in reversed(range(_BELIEVED_AFTER)):
+        """An AC info frame; asked again at once when it tells another number of phases."""
+        for left in reversed(range(_ASKED_AT_ONCE)):
             info = await self._link.request(GetAc(phase))
             check_ac(info)
             if info.phase_count is None:
@@ -219,6 +226,10 @@ class Telemetry(Part):
         count = info.phase_count or 1
         if count == self._phases:
             self._claimed_phases = (0, 0)
+            return
+        if count in self._known_counts:
+            # Units came or went: it says what it has made of that.
+            self._set_phases(count)
             return
         claimed, times = self._claimed_phases
         times = times + 1 if claimed == count else 1

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mk2dbus.items import Value
-from mk2dbus.simulator import Core
+from mk2dbus.simulator import Core, Kind
 from support.driven import Driven
 
 FRESH_S = 5.0
@@ -122,6 +122,8 @@ class Truth:
     run: Driven
     measured: tuple[Measured, ...] = SINGLE
     fresh_s: float = FRESH_S
+    share: float = 0.001
+    """How far what is shown may be from the truth, beside the tolerance: what changes between two looks."""
     lies: list[Lie] = field(default_factory=list)
     checked: int = 0
     shown: int = 0
@@ -132,23 +134,42 @@ class Truth:
         }
 
     async def watch(self) -> None:
-        """Compare again and again, for ever."""
-        while True:
-            self.look()
-            await asyncio.sleep(SAMPLE_S)
+        """Compare again and again, for ever. The truth is noted with every request, too: the plant moves with
+        each, and may be what is answered for that moment only."""
+        log = self.run.core.log
+        add = log.add
+
+        def noting(time: float, kind: Kind, reason: str = "", data: bytes = b"") -> None:
+            add(time, kind, reason, data)
+            if kind is Kind.RECEIVED:
+                self._note()
+
+        log.add = noting  # type: ignore[method-assign]
+        try:
+            while True:
+                self.look()
+                await asyncio.sleep(SAMPLE_S)
+        finally:
+            log.add = add  # type: ignore[method-assign]
 
     def look(self) -> None:
         """Compare everything that is shown now."""
+        self._note()
+        now = self.run.now
+        for one in self.measured:
+            history = self._history[one.path]
+            # The one before the oldest that counts was still true when that one came.
+            while len(history) > 1 and history[1][0] < now - self.fresh_s:
+                history.popleft()
+            self._compare(one, [true for _, true in history], now)
+
+    def _note(self) -> None:
         now, core = self.run.now, self.run.core
         for one in self.measured:
             history = self._history[one.path]
             true = one.read(core)
             if not history or history[-1][1] != true:
                 history.append((now, true))
-            # The one before the oldest that counts was still true when that one came.
-            while len(history) > 1 and history[1][0] < now - self.fresh_s:
-                history.popleft()
-            self._compare(one, [true for _, true in history], now)
 
     def _compare(self, one: Measured, history: list[float | None], now: float) -> None:
         self.checked += 1
@@ -156,24 +177,18 @@ class Truth:
         if shown is None:
             return
         self.shown += 1
-        known = [true for true in history if true is not None]
-        assert isinstance(shown, int | float)
-        slack = one.tolerance + 0.001 * abs(shown) * bool(one.tolerance)
-        fits = known and min(known) - slack <= shown <= max(known) + slack
-        if fits and not one.tolerance:
-            fits = any(shown == true for true in known)
-        if not fits and not (self.lies and self.lies[-1].path == one.path and self.lies[-1].shown == shown):
+        if self._fits(one, shown, history):
+            return
+        if not (self.lies and self.lies[-1].path == one.path and self.lies[-1].shown == shown):
             self.lies.append(Lie(now, one.path, shown, tuple(history)))
 
-    def settings(self, number: int = 0) -> Iterator[tuple[str, Value, int]]:
-        """Settings that are shown: path, value, and the raw word stored in the device."""
-        device = list(self.run.core.devices.values())[number]
-        items = self.run.driver._context.items  # the raw word is nobody's business but a test's
-        for word in items[number].settings._words.values():
-            for view in word._stored:
-                if word.id in device.settings:
-                    path = view.leaf.path
-                    yield path, self.run.value(path), device.settings[word.id].stored
+    def _fits(self, one: Measured, shown: Value, history: list[float | None]) -> bool:
+        known = [true for true in history if true is not None]
+        assert isinstance(shown, int | float)
+        if not one.tolerance:
+            return any(shown == true for true in known)
+        slack = one.tolerance + self.share * abs(shown)
+        return bool(known) and min(known) - slack <= shown <= max(known) + slack
 
     def false_settings(self, number: int = 0) -> list[tuple[str, Value, Value]]:
         """Settings that are shown as what the device does not have: path, shown, true."""
