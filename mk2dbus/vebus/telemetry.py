@@ -70,8 +70,9 @@ class RamItems(Protocol):
 
 
 def phases_of(addresses: Iterable[int]) -> int:
-    """How many phases devices at these addresses make: the phase is the address modulo 3 (§4.5)."""
-    return len({address % PHASES for address in addresses})
+    """How many phases devices at these addresses make: the phase is the address modulo 3 (§4.5). Without the
+    unit of L2 there still is an L3."""
+    return max((address % PHASES for address in addresses), default=0) + 1
 
 
 class Telemetry(Part):

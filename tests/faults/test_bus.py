@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from pathlib import Path
 
 import pytest
@@ -78,9 +77,8 @@ async def test_a_client_that_floods(run: Running) -> None:
         asyncio.create_task(flood.call(run.name, "/", BUS_ITEM, "GetItems", timeout_s=60)) for _ in range(300)
     ]
     await asyncio.sleep(0)
-    start = time.monotonic()
     assert await run.value(VOLTAGE) is not None
-    assert time.monotonic() - start < 3.0
+    assert not all(call.done() for call in calls)
     await asyncio.gather(*calls)
     flood.close()
 
@@ -100,9 +98,7 @@ async def test_a_client_that_never_reads_its_replies(run: Running) -> None:
         deaf._send(message, b"", deaf._next_serial())
     await asyncio.sleep(0.5)
     for _ in range(5):
-        start = time.monotonic()
         assert await run.value(VOLTAGE) is not None
-        assert time.monotonic() - start < 3.0
     deaf.close()
     assert await run.value("/Connected") == 1
 

@@ -212,7 +212,7 @@ OUTAGES = {
         lasts_s=40.0,
         profile="quattro3",
         value="/Ac/ActiveIn/L2/V",
-        others="/Ac/ActiveIn/L3/V",
+        others="/Ac/ActiveIn/L1/V",
     ),
 }
 

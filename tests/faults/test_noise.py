@@ -6,13 +6,17 @@ import asyncio
 import logging
 import random
 from dataclasses import replace
+from typing import cast
 
 import pytest
 from support.clock import simulated
 from support.driven import MODES, Mode, driven
 from support.truth import Truth
 
+from mk2dbus.mk2.errors import NoReply
+from mk2dbus.mk2.link import Link
 from mk2dbus.simulator import Kind, RandomDamage
+from mk2dbus.vebus.confirm import MOST_TIMES, Readings, confirmed
 from mk2dbus.vebus.options import Options
 
 VOLTAGE = "/Dc/0/Voltage"
@@ -43,3 +47,64 @@ async def test_nothing_false_is_shown_on_a_noisy_line(mode: Mode, caplog: pytest
         assert not run.core.log.of(Kind.PANEL)
         assert not run.core.log.of(Kind.STORED)
     assert "internal error" not in caplog.text
+
+
+class _Line:
+    """As much of a link as is asked for."""
+
+    def __init__(self, noisy: bool) -> None:
+        self.noisy = noisy
+
+
+@pytest.mark.parametrize(
+    ("noisy", "known", "answers", "believed", "asked"),
+    [
+        (False, None, [5, 6], 5, 1),
+        (True, None, [5, 5], 5, 2),
+        (True, None, [7, 5, 5], 5, 3),
+        (True, 5, [5], 5, 1),
+        (True, 5, [6, 6], 6, 2),
+        (True, 5, [7, 5, 5], 5, 3),
+        (True, None, [1, 2, 3, 4, 5, 6], None, MOST_TIMES),
+    ],
+)
+async def test_what_stays_the_same_is_said_twice(
+    noisy: bool, known: int | None, answers: list[int], believed: int | None, asked: int
+) -> None:
+    left = list(answers)
+
+    async def ask() -> int:
+        return left.pop(0)
+
+    line = cast(Link, _Line(noisy))
+    if believed is None:
+        with pytest.raises(NoReply):
+            await confirmed(line, ask, known)
+    else:
+        assert await confirmed(line, ask, known) == believed
+    assert len(answers) - len(left) == asked
+
+
+@pytest.mark.parametrize(
+    ("path", "past", "value", "supported"),
+    [
+        ("/Dc/0/Power", [], 500.0, False),
+        ("/Dc/0/Power", [500.0], 510.0, True),
+        ("/Dc/0/Power", [500.0, 501.0, 502.0], 18479.0, False),
+        ("/Dc/0/Power", [500.0, 501.0, 1500.0], 1490.0, True),
+        ("/Dc/0/Power", [500.0, 18479.0, 501.0], 499.0, True),
+        # What jumps each time would never be shown.
+        ("/Dc/0/Power", [500.0, 900.0, 1500.0], 2500.0, True),
+        ("/State", [3, 3, 3], 9, False),
+        ("/State", [3, 3, 9], 9, True),
+        ("/State", [1, 2, 3], 4, False),
+        ("/Ac/ActiveIn/L1/V", [None, None, None], 230.0, False),
+    ],
+)
+def test_what_is_measured_is_near_what_was(
+    path: str, past: list[float | int | None], value: float | int, supported: bool
+) -> None:
+    readings = Readings()
+    for one in past:
+        readings.add({path: one})
+    assert readings.support({path: value}) is supported
