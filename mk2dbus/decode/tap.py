@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from mk2dbus.decode.decoder import Decoder, Direction
 from mk2dbus.mk2.errors import PortLost
-from mk2dbus.mk2.link import Receiver
+from mk2dbus.mk2.transport import Receiver
 from mk2dbus.vebus.driver import OpenPort, OwnedPort
 
 log = logging.getLogger(__name__)

@@ -1,8 +1,8 @@
-"""Replies that stayed out and may still come: what must not be asked meanwhile, lest they answer it.
+"""Replies of the adapter that stayed out and may still come: what must not be asked meanwhile.
 
-A slot letter rests after its reply stayed out. Other replies carry nothing that tells which request they
-answer, so nothing that such a reply would answer as well is asked as long as it may come; a further attempt
-of the same request excepted, which it answers rightly.
+They carry nothing that tells which request they answer, so nothing that such a reply would answer as well is
+asked as long as it may come; a further attempt of the same request excepted, which it answers rightly. For
+winmon commands see :mod:`.slots`.
 """
 
 from __future__ import annotations
@@ -27,21 +27,7 @@ class LateReplies:
     """What may still come, and until when. Times are those of the event loop."""
 
     def __init__(self) -> None:
-        self.letters: dict[int, float] = {}
-        """Slot letters that rest, and until when."""
         self._missing: list[_Missing] = []
-
-    def __bool__(self) -> bool:
-        return bool(self.letters or self._missing)
-
-    def rest(self, letter: int, until: float) -> None:
-        """A slot letter is not used until then."""
-        self.letters[letter] = until
-
-    def came(self, letter: int, until: float) -> None:
-        """A frame came for a letter that rests: until then the rest of it."""
-        if letter in self.letters:
-            self.letters[letter] = min(self.letters[letter], until)
 
     def miss(self, exchange: Exchange, now: float) -> None:
         """An exchange with the adapter had no reply."""
@@ -71,11 +57,10 @@ class LateReplies:
 
     def expire(self, now: float) -> None:
         """Forget what cannot come any more."""
-        if self:
-            self.letters = {letter: until for letter, until in self.letters.items() if now < until}
+        if self._missing:
             self._missing = [missing for missing in self._missing if now < missing.until]
 
     def deadlines(self) -> Iterator[float]:
-        yield from self.letters.values()
+        """When that is so."""
         for missing in self._missing:
             yield missing.until

@@ -1,11 +1,10 @@
 """The link: sends requests in order of priority and gives each its own reply, as the bytes come.
 
-Winmon commands travel in slots X, Y, Z, whose letter the reply carries; the letter changes with every
-command, and one whose reply stayed out rests until the reply cannot come any more. So a late reply never
-answers another request. Replies to adapter commands are recognised by what they say.
+A late reply never answers another request: winmon commands have slots for that (:mod:`.slots`), and replies
+to adapter commands are recognised by what they say (:mod:`.late`).
 
-Several requests are on the line at a time as far as the protocol allows it (:data:`.request.CONFLICTS`) and
-the adapter bears it (:mod:`.abilities`), and never so many that a client's would wait long (:mod:`.pacing`).
+Several requests are on the line at a time as far as the protocol and the adapter bear it (:mod:`.admission`,
+:mod:`.abilities`), and never so many that a client's would wait long (:mod:`.pacing`).
 
 Everything happens in the callbacks of the port and of one timer. Time is that of the event loop.
 """
@@ -16,12 +15,9 @@ import asyncio
 import bisect
 import itertools
 import logging
-import math
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from mk2dbus.mk2.abilities import Abilities, beside_info
 from mk2dbus.mk2.adapter import (
@@ -34,23 +30,25 @@ from mk2dbus.mk2.adapter import (
     read_panel,
     read_version,
 )
+from mk2dbus.mk2.admission import Admission
+from mk2dbus.mk2.doubled import DoubledReplies
 from mk2dbus.mk2.errors import LinkClosed, Mk2Error, NoReply, PortLost
 from mk2dbus.mk2.exchange import SLOTS, Exchange, Priority, encoded
-from mk2dbus.mk2.framing import Frame, FrameCutter, FrameType, hex_bytes
+from mk2dbus.mk2.framing import Frame, FrameType
+from mk2dbus.mk2.incoming import Incoming
 from mk2dbus.mk2.late import LateReplies
-from mk2dbus.mk2.pacing import Pacing, overdue
-from mk2dbus.mk2.request import CONFLICTS, AdapterRequest, Lane, More, R, Request, Winmon
-from mk2dbus.mk2.statistics import Counters, LineFigures, Quality, RoundTrips, Sampler
+from mk2dbus.mk2.pacing import Pacing
+from mk2dbus.mk2.quality import Quality
+from mk2dbus.mk2.request import AdapterRequest, Lane, More, R, Request, Winmon
+from mk2dbus.mk2.slots import Slots
+from mk2dbus.mk2.statistics import Counters, LineFigures, RoundTrips, Sampler
+from mk2dbus.mk2.transport import Port
 
 log = logging.getLogger(__name__)
 wire_log = logging.getLogger("mk2dbus.wire")
 
-INCOMPLETE_TIMEOUT_S = 0.3
-"""How long the beginning of a frame may wait for its end (§2)."""
-
 REST_S = 2.0
-"""How long a slot letter rests after its reply stayed out: four times the recommended time-out. When all
-letters rest, winmon commands wait: a slow answer is better than the answer to another question."""
+"""How long a slot letter rests after its reply stayed out: four times the recommended time-out."""
 
 SPLIT_REPLY_WINDOW_S = 0.5
 """After one part of a split reply, how long the next may take."""
@@ -67,78 +65,11 @@ SHORTEST_WAIT_S = 0.002
 SHORTEST_REST_S = 0.01
 """Shorter ones are not worth it."""
 
-DOUBT_S = 1.0
-"""So long after an answer another reply in its slot makes it doubtful."""
-
-KEPT_ANSWERS = 64
-"""Answers remembered for that, for each slot."""
-
-DOUBLED_S, DOUBLE_REST_S = 60.0, 0.25
-"""After a reply came twice slots rest a little after each answer, for a while."""
-
-BAD_SHARE = 0.03
-"""Share of bad frames in a minute from which on the line is bad: "a few per cent"."""
-
-FEWEST_BAD = 5
-"""Bad frames below which it is not."""
-
-NOISY_S = 300.0
-"""How long after a damaged frame the line counts as noisy."""
-
+DOUBLE_REST_S = 0.25
+"""How long a slot letter rests after each answer while replies come twice."""
 
 Unasked = AdapterVersion | LedStatus | PanelFrame
 """What the adapter tells by itself."""
-
-
-class Receiver(Protocol):
-    """Who gets what a port receives."""
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes came in."""
-
-    def connection_lost(self, error: PortLost) -> None:
-        """The port has gone; nothing more will come."""
-
-
-class Port(Protocol):
-    """The serial port as the link needs it."""
-
-    @property
-    def baudrate(self) -> int: ...
-
-    def attach(self, receiver: Receiver) -> None:
-        """Give what comes from now on to this receiver, and to nobody else. What comes while nobody is
-        attached is thrown away.
-
-        Raises:
-            PortLost: the port has gone.
-        """
-
-    def detach(self) -> None:
-        """Give it to nobody."""
-
-    def write(self, data: bytes) -> None:
-        """Send; never blocks. After the port is lost it does nothing: the receiver is told of the loss."""
-
-    def rest(self, seconds: float) -> None:
-        """What comes within so long may be given together, afterwards."""
-
-    def set_baudrate(self, baudrate: int) -> None:
-        """Change the speed at once, also for what was written and has not left yet.
-
-        Raises:
-            PortLost: the port has gone.
-        """
-
-
-@dataclass(slots=True)
-class _Answered:
-    """A winmon command and what answered it."""
-
-    request: Winmon[Any]
-    address: int | None
-    parts: list[bytes]
-    at: float
 
 
 class Link:
@@ -176,22 +107,19 @@ class Link:
         self._unasked = unasked
         self._bad_line = bad_line
         self._doubtful = doubtful
-        self._last_answered: dict[int, deque[_Answered]] = {}
-        self._doubled_until = -math.inf
         self._abilities = Abilities(pipeline, beside_info)
-        self._cutter = FrameCutter()
-        self._arrivals: deque[tuple[int, float]] = deque()
+        self._slots = Slots()
+        self._late = LateReplies()
+        self._doubled = DoubledReplies()
+        self._admission = Admission(self._abilities, self._slots)
+        self._incoming = Incoming()
         self._serials = itertools.count()
         self._waiting: list[Exchange] = []
         self._on_line: list[Exchange] = []
-        self._next_slot = 0
-        self._late = LateReplies()
         self._pacing = Pacing(port.baudrate)
         self._not_before: float | None = None
         self._address: int | None = None
         self._quality = Quality()
-        self._complained = False
-        self._damaged_at = -math.inf
         self._round_trips = RoundTrips()
         self._sampler: Sampler | None = None
         self._ended: Mk2Error | None = None
@@ -205,7 +133,7 @@ class Link:
     @property
     def dropped_bytes(self) -> int:
         """Bytes received that were part of no good frame."""
-        return self._cutter.dropped_bytes
+        return self._incoming.dropped_bytes
 
     @property
     def idle(self) -> bool:
@@ -216,7 +144,7 @@ class Link:
     def noisy(self) -> bool:
         """Whether frames were damaged lately. Eight bits of checksum let one of a hundred or two pass: what
         does harm when it is false is better asked twice then."""
-        return self._now() < self._damaged_at + NOISY_S
+        return self._quality.noisy(self._now())
 
     @property
     def addressed(self) -> bool:
@@ -354,12 +282,10 @@ class Link:
 
     def _attach(self) -> None:
         """Begin with the port as it is now."""
-        self._cutter.clear()
-        self._arrivals.clear()
+        self._incoming.clear()
         self._pacing = Pacing(self._port.baudrate)
         self._address = None
-        self._quality = Quality()
-        self._complained = False
+        self._quality.restart()
         try:
             self._port.attach(self)
         except PortLost as error:
@@ -381,7 +307,7 @@ class Link:
 
     def _rest(self) -> None:
         """Nothing can happen before the frame that has begun is whole: be called then, not for each byte."""
-        seconds = self._cutter.missing_bytes * self._pacing.byte_s
+        seconds = self._incoming.missing_bytes * self._pacing.byte_s
         if seconds >= SHORTEST_REST_S:
             self._port.rest(seconds)
 
@@ -445,17 +371,18 @@ class Link:
 
     def _next_deadline(self) -> float | None:
         deadlines = [exchange.deadline for exchange in self._on_line]
-        if self._cutter.pending:
-            deadlines.append(self._pending_since() + INCOMPLETE_TIMEOUT_S)
-        if self._waiting and self._late:
-            deadlines.extend(self._late.deadlines())
+        if (incomplete := self._incoming.deadline) is not None:
+            deadlines.append(incomplete)
+        if self._waiting:
+            deadlines += (*self._slots.deadlines(), *self._late.deadlines())
         if self._not_before is not None:
             deadlines.append(self._not_before)
         return min(deadlines, default=None)
 
     def _expire(self, now: float) -> None:
-        while self._cutter.pending and now >= self._pending_since() + INCOMPLETE_TIMEOUT_S:
-            self._take(self._cutter.give_up(), now)
+        while (deadline := self._incoming.deadline) is not None and now >= deadline:
+            self._take(self._incoming.give_up(), now)
+        self._slots.expire(now)
         self._late.expire(now)
         for exchange in [exchange for exchange in self._on_line if now >= exchange.deadline]:
             self._expire_exchange(exchange, now)
@@ -467,13 +394,13 @@ class Link:
         request = exchange.request
         self.counters.timeouts += 1
         if exchange.letter:
-            self._late.rest(exchange.letter, now + REST_S)
+            self._slots.rest(exchange.letter, now + REST_S)
         else:
             self._late.miss(exchange, now)
         if self.last_answer is not None and self.last_answer > exchange.sent_at:
             self._quality.unanswered(now)
             self._judge_line(now)
-        if self._damaged_at < exchange.sent_at:
+        if self._quality.damaged_at < exchange.sent_at:
             # A damaged reply says nothing of the adapter.
             self._say(self._abilities.unanswered(exchange, now))
         exchange.attempts_left -= 1
@@ -509,8 +436,6 @@ class Link:
         closed: frozenset[Lane] = frozenset()
         hurry = False
         for exchange in tuple(self._waiting):
-            if self._on_line and self._abilities.pipeline == 1:
-                break
             if exchange.over:
                 self._waiting.remove(exchange)
                 continue
@@ -518,22 +443,26 @@ class Link:
                 continue
             lane = exchange.lane
             needed = self._needed_lane(exchange)
-            if lane in closed or needed in closed or not self._may_enter(exchange, needed, now):
-                closed |= self._conflicts(needed) | {lane}
+            if (
+                lane in closed
+                or needed in closed
+                or not self._admission.may_enter(exchange, needed, self._on_line, now)
+            ):
+                closed |= self._admission.conflicts(needed) | {lane}
                 hurry |= exchange.priority.urgent
                 continue
-            through = self._pacing.replies_through(self._on_line, now, self._cutter.begun_bytes)
+            through = self._pacing.replies_through(self._on_line, now, self._incoming.begun_bytes)
             if not exchange.priority.urgent:
                 at = self._pacing.earliest(exchange, through, hurry)
-                if lane is Lane.WINMON and self._free_slots() == 1:
-                    at = max(at, self._pacing.slot_soon(self._on_line, now, self._cutter.begun_bytes))
+                if lane is Lane.WINMON and self._admission.free_slots(self._on_line) == 1:
+                    at = max(at, self._pacing.slot_soon(self._on_line, now, self._incoming.begun_bytes))
                 if at > now:
                     self._not_before = max(at, now + SHORTEST_WAIT_S)
                     break
             if needed is not lane:
                 assert exchange.address is not None
                 self._send(self._address_exchange(exchange, exchange.address), now, through)
-                closed |= self._conflicts(needed)
+                closed |= self._admission.conflicts(needed)
                 continue
             self._waiting.remove(exchange)
             self._send(exchange, now, through)
@@ -546,30 +475,6 @@ class Link:
 
     def _in_address_form(self, exchange: Exchange) -> bool:
         return self.addressed if exchange.addressed is None else exchange.addressed
-
-    def _conflicts(self, lane: Lane) -> frozenset[Lane]:
-        if not self._abilities.beside_info and lane in (Lane.INFO, Lane.OWN):
-            return CONFLICTS[lane] | {Lane.INFO, Lane.OWN}
-        return CONFLICTS[lane]
-
-    def _may_enter(self, exchange: Exchange, lane: Lane, now: float) -> bool:
-        conflicts = self._conflicts(lane)
-        if any(other.lane in conflicts for other in self._on_line):
-            return False
-        return lane is not Lane.WINMON or self._has_slot(exchange, now)
-
-    def _free_slots(self) -> int:
-        under_way = sum(1 for other in self._on_line if other.letter)
-        return min(len(self._letters()), self._abilities.pipeline - under_way)
-
-    def _has_slot(self, exchange: Exchange, now: float) -> bool:
-        """Whether a winmon command gets a slot. The last is for clients while no other is expected back."""
-        free = self._free_slots()
-        if free != 1 or exchange.priority.urgent:
-            return free > 0
-        if under_way := [other for other in self._on_line if other.letter]:
-            return not all(overdue(other, now) for other in under_way)
-        return exchange.priority is not Priority.BACKGROUND or not self._late.letters
 
     def _address_exchange(self, waiting: Exchange, address: int) -> Exchange:
         """An exchange that sets the address; when it fails, the one that needed it fails."""
@@ -586,8 +491,7 @@ class Link:
         request = exchange.request
         exchange.in_address_form = isinstance(request, Winmon) and self._in_address_form(exchange)
         if isinstance(request, Winmon):
-            exchange.letter = self._letters()[0]
-            self._next_slot = SLOTS.index(exchange.letter) + 1
+            exchange.letter = self._slots.take(self._on_line)
         elif isinstance(request, SetAddress | Reset):
             # It may be done although its reply is lost: until that comes nothing is known.
             self._address = None
@@ -603,7 +507,9 @@ class Link:
                 other.beside_info = exchange.beside_info = True
         self._on_line.append(exchange)
         if exchange.request.has_reply:
-            exchange.expected_at = self._pacing.replies_through(self._on_line, now, self._cutter.begun_bytes)
+            exchange.expected_at = self._pacing.replies_through(
+                self._on_line, now, self._incoming.begun_bytes
+            )
             reply_s = request.reply_bytes * self._pacing.byte_s
             exchange.deadline = max(exchange.left_at, through) + reply_s + request.reply_timeout_s
         else:
@@ -617,46 +523,28 @@ class Link:
                 wire_log.debug("→ %s  %s", frame, request)
         self._port.write(data)
 
-    def _letters(self) -> list[int]:
-        """Slot letters that are free and have no late reply to come, the next in turn first."""
-        taken = {exchange.letter for exchange in self._on_line} | self._late.letters.keys()
-        turn = (*SLOTS[self._next_slot :], *SLOTS[: self._next_slot])
-        return [letter for letter in turn if letter not in taken]
-
     # --- receiving -------------------------------------------------------------------------------------
 
     def _receive(self, data: bytes) -> bool:
         """Take received bytes; whether a frame came with them."""
         now = self._now()
         self.counters.received_bytes += len(data)
-        self._arrivals.append((self.counters.received_bytes, now))
-        dropped = self._cutter.dropped_bytes
-        frames = self._cutter.feed(data)
-        if self._cutter.dropped_bytes != dropped:
-            log.debug("dropped %d byte(s) in %s", self._cutter.dropped_bytes - dropped, hex_bytes(data))
+        frames = self._incoming.feed(data, now)
         self._take(frames, now)
-        while self._arrivals and self._arrivals[0][0] <= self._cutter.position:
-            self._arrivals.popleft()
         return bool(frames)
 
-    def _pending_since(self) -> float:
-        """When the first byte of the incomplete frame came in."""
-        return next(time for end, time in self._arrivals if end > self._cutter.position)
-
     def _take(self, frames: list[Frame], now: float) -> None:
-        if (bad := self._cutter.dropped_stretches - self.counters.bad_frames) > 0:
-            self.counters.bad_frames += bad
-            self._damaged_at = now
-            self._quality.damaged(now, bad)
+        if damaged := self._incoming.take_damaged():
+            self.counters.bad_frames += damaged
+            self._quality.damaged(now, damaged)
             self._judge_line(now)
         if frames:
             self._quality.good(now, len(frames))
             self._dispatch(frames, now)
 
     def _judge_line(self, now: float) -> None:
-        share = self._quality.bad_share(now)
-        if not self._complained and share > BAD_SHARE and self._quality.bad_frames(now) >= FEWEST_BAD:
-            self._complained = True
+        share = self._quality.turned_bad(now)
+        if share is not None:
             self._bad_line(share)
 
     def _dispatch(self, frames: list[Frame], now: float) -> None:
@@ -694,9 +582,10 @@ class Link:
     def _answer_winmon(self, letter: int, payload: bytes, now: float) -> bool:
         exchange = next((exchange for exchange in self._on_line if exchange.letter == letter), None)
         if exchange is None:
-            self._doubt(letter, payload, now)
+            for doubtful in self._doubled.unexpected(letter, payload, now):
+                self._doubtful(*doubtful)
             # A late reply: nothing more to come but the rest of it.
-            self._late.came(letter, now + SPLIT_REPLY_WINDOW_S)
+            self._slots.came(letter, now + SPLIT_REPLY_WINDOW_S)
             return False
         request = exchange.request
         assert isinstance(request, Winmon)
@@ -709,7 +598,7 @@ class Link:
             self._on_line.remove(exchange)
             if len(request.payloads()) > 1:
                 # Each of its frames may be answered with a refusal.
-                self._late.rest(letter, now + SPLIT_REPLY_WINDOW_S)
+                self._slots.rest(letter, now + SPLIT_REPLY_WINDOW_S)
             self._account(exchange, now)
             exchange.fail(error)
             return True
@@ -719,20 +608,6 @@ class Link:
             self._on_line.remove(exchange)
             self._resolve(exchange, answer, now)
         return True
-
-    def _doubt(self, letter: int, payload: bytes, now: float) -> None:
-        """A reply too many: what was answered in this slot may have got a second copy of the reply before its
-        own, and so on, and this is the own one of the last."""
-        answered = [one for one in self._last_answered.pop(letter, ()) if now <= one.at + DOUBT_S]
-        if not answered or not answered[-1].request.is_reply(payload):
-            return
-        self._doubled_until = now + DOUBLED_S
-        if answered[-1].parts == [payload]:
-            return
-        for one in answered:
-            log.debug("a reply too many in slot %c: is %s answered rightly?", letter, one.request)
-            if one.address is not None:
-                self._doubtful(one.request, one.address)
 
     def _tell(self, frame: Frame) -> bool:
         """Pass on what the adapter said by itself; whether it was something known."""
@@ -757,11 +632,10 @@ class Link:
         self._round_trips.add(now - exchange.sent_at)
         self._say(self._abilities.answered(exchange, now))
         if isinstance(exchange.request, Winmon):
-            latest = self._last_answered.setdefault(exchange.letter, deque(maxlen=KEPT_ANSWERS))
-            latest.append(_Answered(exchange.request, exchange.address, exchange.parts, now))
-            if now < self._doubled_until:
+            self._doubled.answered(exchange, now)
+            if self._doubled.expected(now):
                 # Until a second copy of this reply cannot come any more.
-                self._late.rest(exchange.letter, now + DOUBLE_REST_S)
+                self._slots.rest(exchange.letter, now + DOUBLE_REST_S)
         for other in self._on_line:
             other.together_with += other.sent_at >= exchange.sent_at
         if not self._on_line:

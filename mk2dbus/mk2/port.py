@@ -13,7 +13,7 @@ import serial
 import serial_asyncio
 
 from mk2dbus.mk2.errors import PortLost, PortUnusable
-from mk2dbus.mk2.link import Receiver
+from mk2dbus.mk2.transport import Receiver
 
 log = logging.getLogger(__name__)
 

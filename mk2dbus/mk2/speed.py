@@ -17,10 +17,10 @@ from typing import Any
 from mk2dbus.mk2.adapter import AdapterVersion, GetVersion, HighSpeed, Reset, read_version
 from mk2dbus.mk2.errors import PortLost
 from mk2dbus.mk2.framing import FrameCutter
-from mk2dbus.mk2.link import Port
 from mk2dbus.mk2.pacing import BITS_PER_BYTE
 from mk2dbus.mk2.port import MK2_BAUDRATE, MK3_BAUDRATE
 from mk2dbus.mk2.request import AdapterRequest
+from mk2dbus.mk2.transport import Port
 
 log = logging.getLogger(__name__)
 

@@ -6,12 +6,10 @@ from collections import deque
 from dataclasses import dataclass
 
 from mk2dbus.mk2.pacing import BITS_PER_BYTE
+from mk2dbus.mk2.quality import Quality
 
 WINDOW_S = 10.0
 """Over which shares and round-trip times are reckoned."""
-
-QUALITY_WINDOW_S = 60.0
-_QUALITY_PARTS = 10
 
 _SHORTEST_INTERVAL_S = 0.2
 """Asked again sooner, the figures are those of before."""
@@ -90,48 +88,6 @@ class RoundTrips:
         """The longest since this was asked last."""
         longest, self._longest_s = self._longest_s, 0.0
         return longest
-
-
-class Quality:
-    """Good and bad frames of the last minute."""
-
-    FEWEST = 60
-    """Frames below which nothing is said about a share."""
-
-    def __init__(self) -> None:
-        self._parts: deque[list[float]] = deque(maxlen=_QUALITY_PARTS)
-        """Of each part of the minute: beginning, good frames, damaged stretches, replies that stayed out."""
-
-    def good(self, now: float, count: int = 1) -> None:
-        self._part(now)[1] += count
-
-    def damaged(self, now: float, count: int) -> None:
-        self._part(now)[2] += count
-
-    def unanswered(self, now: float) -> None:
-        """A reply stayed out while others came: it, or its request, may have been damaged."""
-        self._part(now)[3] += 1
-
-    def bad_frames(self, now: float) -> int:
-        """Damaged frames of the last minute. A damaged reply is noticed twice and counted once."""
-        self._forget(now)
-        damaged, unanswered = sum(part[2] for part in self._parts), sum(part[3] for part in self._parts)
-        return int(max(damaged, unanswered))
-
-    def bad_share(self, now: float) -> float:
-        """Share of bad frames in the last minute; 0 as long as there were too few to tell."""
-        bad = self.bad_frames(now)
-        total = bad + sum(part[1] for part in self._parts)
-        return bad / total if total >= self.FEWEST else 0.0
-
-    def _part(self, now: float) -> list[float]:
-        if not self._parts or now >= self._parts[-1][0] + QUALITY_WINDOW_S / _QUALITY_PARTS:
-            self._parts.append([now, 0, 0, 0])
-        return self._parts[-1]
-
-    def _forget(self, now: float) -> None:
-        while self._parts and self._parts[0][0] <= now - QUALITY_WINDOW_S:
-            self._parts.popleft()
 
 
 class Sampler:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from mk2dbus.items import Disconnected, Leaf, NoReply, WriteFailed
 from mk2dbus.mk2 import errors
-from mk2dbus.mk2.link import Port
+from mk2dbus.mk2.transport import Port
 from mk2dbus.pauses import doubling
 from mk2dbus.pulse import Beat, no_beat
 from mk2dbus.vebus import charger, ess, panel, system

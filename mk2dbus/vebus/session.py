@@ -22,9 +22,10 @@ from mk2dbus.mk2.adapter import (
 )
 from mk2dbus.mk2.addressing import find_addressed
 from mk2dbus.mk2.exchange import Priority
-from mk2dbus.mk2.link import Link, Port, Unasked
+from mk2dbus.mk2.link import Link, Unasked
 from mk2dbus.mk2.request import Winmon
 from mk2dbus.mk2.speed import HighSpeedStatus, LineSpeed
+from mk2dbus.mk2.transport import Port
 from mk2dbus.vebus.confirm import confirmed
 from mk2dbus.vebus.context import Context
 from mk2dbus.vebus.plausible import check_configuration

@@ -170,7 +170,7 @@ class Linking(RuleBasedStateMachine):
     def not_too_many_at_once(self) -> None:
         if hasattr(self, "link"):
             assert self._run(self.link.figures).outstanding <= 6
-            assert len(self.link._late.letters) <= 3
+            assert len(list(self.link._slots.deadlines())) <= 3
             assert len(self.link._late._missing) <= 10
 
     def teardown(self) -> None:

@@ -34,8 +34,8 @@ from mk2dbus.mk2.adapter import (
 from mk2dbus.mk2.adapter import GetVersion as GetAdapterVersion
 from mk2dbus.mk2.errors import AccessRequired, LinkClosed, NoReply, NotSupported, PortLost, Rejected
 from mk2dbus.mk2.framing import MAX_LENGTH, Frame, adapter_frame
+from mk2dbus.mk2.incoming import INCOMPLETE_TIMEOUT_S
 from mk2dbus.mk2.link import (
-    INCOMPLETE_TIMEOUT_S,
     MAX_PARTS,
     REST_S,
     SPLIT_REPLY_WINDOW_S,
@@ -1213,8 +1213,8 @@ async def test_lost_bytes_give_wrong_values_no_more_often_than_chance() -> None:
 
 
 def assert_small(link: Link) -> None:
-    assert len(link._arrivals) <= MAX_LENGTH + 1
-    assert len(link._late.letters) <= 3
+    assert len(link._incoming._arrivals) <= MAX_LENGTH + 1
+    assert len(list(link._slots.deadlines())) <= 3
     assert link._waiting == link._on_line == []
 
 
@@ -1226,11 +1226,11 @@ async def test_an_hour_of_noise_takes_no_memory() -> None:
         for _ in range(3600):
             port.deliver(chance.randbytes(chance.randrange(1, 240)))
             await asyncio.sleep(1)
-            assert len(link._arrivals) <= MAX_LENGTH + 1
+            assert len(link._incoming._arrivals) <= MAX_LENGTH + 1
         for _ in range(2000):
             port.deliver(b"\x28\xff")
             await asyncio.sleep(0.004)
-            assert len(link._arrivals) <= MAX_LENGTH + 1
+            assert len(link._incoming._arrivals) <= MAX_LENGTH + 1
         await asyncio.sleep(1)
         assert_small(link)
         assert link.counters.received_bytes > 400_000

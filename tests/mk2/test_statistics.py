@@ -13,8 +13,9 @@ from support.ports import CorePort, Ear, QuietPort
 
 from mk2dbus.mk2.adapter import ConfigureAdapter, GetLeds
 from mk2dbus.mk2.errors import LinkClosed, NoReply, PortLost
-from mk2dbus.mk2.link import BAD_SHARE, Link
-from mk2dbus.mk2.statistics import QUALITY_WINDOW_S, WINDOW_S, Quality
+from mk2dbus.mk2.link import Link
+from mk2dbus.mk2.quality import BAD_SHARE, QUALITY_WINDOW_S, Quality
+from mk2dbus.mk2.statistics import WINDOW_S
 from mk2dbus.mk2.winmon import ReadSetting
 from mk2dbus.simulator import Core
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from mk2dbus.mk2.errors import PortLost
 from mk2dbus.mk2.framing import Frame, FrameCutter
-from mk2dbus.mk2.link import Receiver
+from mk2dbus.mk2.transport import Receiver
 from mk2dbus.simulator import Core
 
 
