@@ -106,6 +106,9 @@ class Freshness:
         else:
             loop = asyncio.get_running_loop()
             known.deadline = loop.time() + stale_after_s
+            if known.timer is not None and known.timer.when() > known.deadline:
+                known.cancel()
+                known.timer = None
             if known.timer is None:
                 known.timer = loop.call_at(known.deadline, self._check, group)
         self._board.update(shown)

@@ -12,9 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from mk2dbus.items import Disconnected, Limits, NoReply, OutOfRange, ReadOnly, Refused, WriteFailed
 from mk2dbus.mk2 import errors
@@ -22,7 +21,7 @@ from mk2dbus.mk2.exchange import Priority
 from mk2dbus.mk2.link import Link
 from mk2dbus.mk2.winmon import DeviceState, GetState
 from mk2dbus.vebus.board import Board
-from mk2dbus.vebus.commands import Command, Written
+from mk2dbus.vebus.commands import Command, Commands
 from mk2dbus.vebus.device import Device, write_failure
 from mk2dbus.vebus.devices import DeviceItems
 from mk2dbus.vebus.part import Part
@@ -30,9 +29,6 @@ from mk2dbus.vebus.paths import system_leaf
 from mk2dbus.vebus.readings import CHARGE_STATE, Values, is_charging
 from mk2dbus.vebus.scaling import SettingScale
 from mk2dbus.vebus.schedule import Implausible, Lane, Poll, Scheduler
-
-if TYPE_CHECKING:
-    from mk2dbus.vebus.system import System
 
 log = logging.getLogger(__name__)
 
@@ -330,23 +326,20 @@ def _state_text(state: DeviceState) -> str:
     return system_leaf("/VebusChargeState").text(state.sub)
 
 
-async def _force_state(system: System, value: Written) -> None:
-    await system.charger.force_state(int(value))
-
-
-async def _set_charge_current(system: System, value: Written) -> None:
-    await system.charger.set_charge_current(value)
-
-
-async def _set_soc(system: System, value: Written) -> None:
-    await system.charger.set_soc(float(value))
-
-
-COMMANDS: Mapping[str, Command] = {
-    STATE_PATH: Command(_force_state, "the charge state to the first device (winmon 0E), when it charges"),
+COMMANDS: Commands = {
+    STATE_PATH: Command(
+        Charger,
+        lambda charger, value: charger.force_state(int(value)),
+        "the charge state to the first device (winmon 0E), when it charges",
+    ),
     CURRENT_PATH: Command(
-        _set_charge_current,
+        Charger,
+        lambda charger, value: charger.set_charge_current(value),
         "setting 4 to each device, its share: in RAM only (winmon 37); old devices store it, if it changes",
     ),
-    SOC_PATH: Command(_set_soc, "RAM variable 13 to the first device, when its battery monitor is on"),
+    SOC_PATH: Command(
+        Charger,
+        lambda charger, value: charger.set_soc(float(value)),
+        "RAM variable 13 to the first device, when its battery monitor is on",
+    ),
 }

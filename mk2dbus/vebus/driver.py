@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from mk2dbus.items import Disconnected, Leaf, NoReply, WriteFailed
 from mk2dbus.mk2 import errors
@@ -15,7 +15,7 @@ from mk2dbus.pauses import doubling
 from mk2dbus.pulse import Beat, no_beat
 from mk2dbus.vebus import charger, ess, panel, system
 from mk2dbus.vebus.board import Board, Write
-from mk2dbus.vebus.commands import Command, Written
+from mk2dbus.vebus.commands import Command, Commands, Written
 from mk2dbus.vebus.context import Context
 from mk2dbus.vebus.devices import SYSTEM_SETTINGS
 from mk2dbus.vebus.energybook import EnergyBook
@@ -41,7 +41,7 @@ OWN_SOURCE = "service"
 """Leaves whose source begins with this belong to the service, not to the inverter."""
 
 
-COMMANDS: Mapping[str, Command] = {
+COMMANDS: Commands = {
     **system.COMMANDS,
     **panel.COMMANDS,
     **charger.COMMANDS,
@@ -157,11 +157,11 @@ class Driver:
         self._board.update({leaf.path: None for leaf in self.leaves()} | {"/Connected": 0})
         self._context.statistics.show()
 
-    async def _command(self, path: str, command: Command, value: Written) -> None:
+    async def _command(self, path: str, command: Command[Any], value: Written) -> None:
         session = self._session
         try:
             if session is not None and session.system is not None:
-                await command.run(session.system, value)
+                await session.system.carry_out(command, value)
             elif session is not None and session.asleep and value in command.wakes:
                 await _wake_and_run(session, command, value)
             else:
@@ -178,13 +178,13 @@ class Driver:
             await items.settings.write(name, value)
 
 
-async def _wake_and_run(session: Session, command: Command, value: Written) -> None:
+async def _wake_and_run(session: Session, command: Command[Any], value: Written) -> None:
     """Wake a system that sleeps and command it, as far as there is time for both."""
     so_far = "the system was woken and is not there yet; nothing was commanded"
     try:
         async with asyncio.timeout(WAKE_TIMEOUT_S):
             found = await session.wake()
             so_far = "the system was woken, but it is not known whether it was commanded"
-            await command.run(found, value)
+            await found.carry_out(command, value)
     except TimeoutError:
         raise NoReply(so_far) from None

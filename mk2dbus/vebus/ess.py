@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
 
 from mk2dbus.items import Limits, OutOfRange, ReadOnly, Refused, WriteFailed
 from mk2dbus.mk2 import errors
@@ -20,16 +18,13 @@ from mk2dbus.mk2.exchange import Priority
 from mk2dbus.mk2.winmon import ReadRam
 from mk2dbus.vebus.assistants import ESS, of_kind
 from mk2dbus.vebus.board import Board, Remembered
-from mk2dbus.vebus.commands import Command, Written
+from mk2dbus.vebus.commands import Command, Commands, Written
 from mk2dbus.vebus.device import Device, write_failure
 from mk2dbus.vebus.part import Part
 from mk2dbus.vebus.power import PHASES
 from mk2dbus.vebus.readings import Values
 from mk2dbus.vebus.scaling import RAW_MAX
 from mk2dbus.vebus.schedule import Lane, Poll, Scheduler
-
-if TYPE_CHECKING:
-    from mk2dbus.vebus.system import System
 
 log = logging.getLogger(__name__)
 
@@ -332,25 +327,23 @@ async def _all(reads: Iterable[Awaitable[None]]) -> None:
             raise failure
 
 
-async def _set_setpoint(phase: int, system: System, value: Written) -> None:
-    await system.ess.set_setpoint(phase, value)
+def _setpoint_command(phase: int) -> Command[Ess]:
+    return Command(
+        Ess,
+        lambda ess, value: ess.set_setpoint(phase, value),
+        "the first word of the ESS assistant of the phase, in RAM, once",
+    )
 
 
-async def _set_bit(mask: int, system: System, value: Written) -> None:
-    await system.ess.set_bit(mask, value)
+def _bit_command(mask: int) -> Command[Ess]:
+    return Command(
+        Ess,
+        lambda ess, value: ess.set_bit(mask, value),
+        "the second word of the ESS assistant of each phase, in RAM, once",
+    )
 
 
-COMMANDS: Mapping[str, Command] = {
-    **{
-        setpoint_path(phase): Command(
-            partial(_set_setpoint, phase), "the first word of the ESS assistant of the phase, in RAM, once"
-        )
-        for phase in range(1, PHASES + 1)
-    },
-    **{
-        path: Command(
-            partial(_set_bit, mask), "the second word of the ESS assistant of each phase, in RAM, once"
-        )
-        for path, mask in _BITS.items()
-    },
+COMMANDS: Commands = {
+    **{setpoint_path(phase): _setpoint_command(phase) for phase in range(1, PHASES + 1)},
+    **{path: _bit_command(mask) for path, mask in _BITS.items()},
 }

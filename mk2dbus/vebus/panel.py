@@ -16,10 +16,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from mk2dbus.items import Disconnected, NoReply, OutOfRange, ReadOnly, Refused, WriteFailed
 from mk2dbus.mk2 import errors
@@ -27,14 +26,12 @@ from mk2dbus.mk2.adapter import AccessoryKind, GetAcInput, PanelFrame, SendPanel
 from mk2dbus.mk2.exchange import Priority
 from mk2dbus.mk2.info import AcInput
 from mk2dbus.mk2.link import Link
-from mk2dbus.vebus.commands import Command, Written
+from mk2dbus.vebus.accessories import Present
+from mk2dbus.vebus.commands import Command, Commands
 from mk2dbus.vebus.confirm import confirmed
 from mk2dbus.vebus.device import Device, write_failure
 from mk2dbus.vebus.part import Part
 from mk2dbus.vebus.schedule import Implausible
-
-if TYPE_CHECKING:
-    from mk2dbus.vebus.system import System
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +56,6 @@ LIMIT_SETTINGS = ((6, "AcCurrentLimit"), (49, "SecondInputCurrentLimit"))
 _NOT_KNOWN = "whether it was done is not known"
 _MODES = {1: "charger only", 2: "inverter only", 3: "on", 4: "off"}
 _CONTROLLERS = {AccessoryKind.BMS: "a VE.Bus BMS", AccessoryKind.DMC: "a Digital Multi Control"}
-
-Accessories = Collection[AccessoryKind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +111,7 @@ class Panel(Part):
         devices: Sequence[Device],
         publish: Callable[[AcInput], None],
         look_soon: Callable[[], None],
-        accessories: Callable[[], Awaitable[Accessories]],
+        accessories: Callable[[], Awaitable[Present]],
     ) -> None:
         self._link = link
         self._devices = devices
@@ -168,7 +163,7 @@ class Panel(Part):
         self._seen_at = -math.inf
         self._look_soon()
 
-    def see_accessories(self, present: Accessories) -> None:
+    def see_accessories(self, present: Present) -> None:
         """It was looked for a BMS and a DMC."""
         if present:
             self._give_up(f"{_names(present)} is in control")
@@ -455,11 +450,11 @@ def _check_limit(now: AcInput, limit: int, input: int | None) -> None:
         )
 
 
-def _names(present: Accessories) -> str:
+def _names(present: Present) -> str:
     return " and ".join(_CONTROLLERS[kind] for kind in sorted(present, reverse=True))
 
 
-def _controlled(present: Accessories) -> str:
+def _controlled(present: Present) -> str:
     return f"mode and input current limit cannot be set: {_names(present)} controls them"
 
 
@@ -472,23 +467,21 @@ async def _wait_until(event: asyncio.Event, deadline: float) -> None:
         return
 
 
-async def _set_mode(system: System, value: Written) -> None:
-    await system.panel.set_mode(value)
-
-
-async def _set_limit(input: int | None, system: System, value: Written) -> None:
-    await system.panel.set_limit(value, input)
-
-
 _FRAMES = "panel frames (S), one at once and then one a second, with mode and current limit"
 
-COMMANDS: Mapping[str, Command] = {
+
+def _limit_command(input: int | None) -> Command[Panel]:
+    return Command(Panel, lambda panel, value: panel.set_limit(value, input), _FRAMES)
+
+
+COMMANDS: Commands = {
     "/Mode": Command(
-        _set_mode,
+        Panel,
+        lambda panel, value: panel.set_mode(value),
         f"{_FRAMES}; before them a wake frame, if the system sleeps and the mode is not off",
         wakes=frozenset({SwitchPosition.CHARGER_ONLY, SwitchPosition.INVERTER_ONLY, SwitchPosition.ON}),
     ),
-    "/Ac/ActiveIn/CurrentLimit": Command(partial(_set_limit, None), _FRAMES),
-    "/Ac/In/1/CurrentLimit": Command(partial(_set_limit, 1), _FRAMES),
-    "/Ac/In/2/CurrentLimit": Command(partial(_set_limit, 2), _FRAMES),
+    "/Ac/ActiveIn/CurrentLimit": _limit_command(None),
+    "/Ac/In/1/CurrentLimit": _limit_command(1),
+    "/Ac/In/2/CurrentLimit": _limit_command(2),
 }

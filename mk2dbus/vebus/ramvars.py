@@ -237,5 +237,5 @@ class DeviceRam:
         log.info("%s: %s = %s (RAM)", device, path, value)
         try:
             self.show(await device.read_ram((id,), Priority.CLIENT, plain=True))
-        except (errors.NoReply, errors.Rejected) as error:
+        except errors.Mk2Error as error:
             log.info("%s: %s was written but cannot be read: %s", device, path, error)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from mk2dbus.items import Disconnected, InvalidValue, OutOfRange, Value
 from mk2dbus.mk2 import errors
 from mk2dbus.mk2.exchange import Priority
 from mk2dbus.vebus.assistants import LAST_ID
-from mk2dbus.vebus.commands import Command
+from mk2dbus.vebus.commands import Commands
 from mk2dbus.vebus.device import Device, command_frames, write_failure
 from mk2dbus.vebus.devices import DeviceItems
 from mk2dbus.vebus.ramvars import PLAIN, ram_leaf, ram_value, ram_word
@@ -26,7 +26,7 @@ class RawAccess:
         commands: how the items of the system are written.
     """
 
-    def __init__(self, items: Sequence[DeviceItems], commands: Mapping[str, Command]) -> None:
+    def __init__(self, items: Sequence[DeviceItems], commands: Commands) -> None:
         self._items = items
         self._commands = commands
 

@@ -274,8 +274,9 @@ class Scheduler:
 
     def _next_due(self, poll: Poll, now: float) -> float:
         if poll.failures:
-            # What alone does not answer must not take the line from the rest.
-            return now + min(max(poll.every_s, 0.5) * 2.0**poll.failures, _RETRY_LIMIT_S)
+            # What alone does not answer must not take the line from the rest. It may not do so for months.
+            doubled = max(poll.every_s, 0.5) * 2.0 ** min(poll.failures, _REJECTED)
+            return now + min(doubled, _RETRY_LIMIT_S)
         every = max(poll.every_s, poll.relaxed_s) if self._busy() else poll.every_s
         return max(poll.due + every, now)
 

@@ -29,9 +29,10 @@ from mk2dbus.mk2.transport import Port
 from mk2dbus.vebus.confirm import confirmed
 from mk2dbus.vebus.context import Context
 from mk2dbus.vebus.plausible import check_configuration
+from mk2dbus.vebus.roster import addresses_in, find_device
 from mk2dbus.vebus.schedule import Implausible, SystemGone
 from mk2dbus.vebus.statistics import INTERVAL_S
-from mk2dbus.vebus.system import StartAgain, System, addresses_in, find_device
+from mk2dbus.vebus.system import StartAgain, System
 from mk2dbus.vebus.tables import product_name
 
 log = logging.getLogger(__name__)

@@ -10,62 +10,40 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from mk2dbus.items import Disconnected, Value
 from mk2dbus.mk2 import errors
-from mk2dbus.mk2.adapter import (
-    AccessoryKind,
-    ConfigureAdapter,
-    FindAccessory,
-    GetConfiguration,
-    PanelFrame,
-    ResetDevices,
-    SwitchPosition,
-)
+from mk2dbus.mk2.adapter import PanelFrame, ResetDevices
 from mk2dbus.mk2.exchange import Priority
 from mk2dbus.mk2.link import Link
 from mk2dbus.mk2.request import Winmon
 from mk2dbus.mk2.winmon import GetRamInfo, GetSettingInfo, ReadSetting
+from mk2dbus.vebus.accessories import Accessories, Present
 from mk2dbus.vebus.assistants import read_assistants
 from mk2dbus.vebus.board import Freshness
 from mk2dbus.vebus.charger import Charger
-from mk2dbus.vebus.commands import Command, Written
-from mk2dbus.vebus.confirm import confirmed
+from mk2dbus.vebus.commands import Command, Commands, Written
 from mk2dbus.vebus.context import Context
 from mk2dbus.vebus.device import Device
 from mk2dbus.vebus.devices import DeviceItems
 from mk2dbus.vebus.energy import Energy
 from mk2dbus.vebus.ess import Ess
-from mk2dbus.vebus.infocache import InfoCache
 from mk2dbus.vebus.options import Options
 from mk2dbus.vebus.panel import Panel
 from mk2dbus.vebus.part import Part
-from mk2dbus.vebus.plausible import check_configuration
 from mk2dbus.vebus.power import reports_power
-from mk2dbus.vebus.readings import Values
-from mk2dbus.vebus.schedule import Lane, Poll, Scheduler, SystemGone
+from mk2dbus.vebus.roster import Roster
+from mk2dbus.vebus.schedule import Scheduler, SystemGone
 from mk2dbus.vebus.sensors import Sensors
 from mk2dbus.vebus.standby import Standby
 from mk2dbus.vebus.tables import product_name
 from mk2dbus.vebus.telemetry import Telemetry
+from mk2dbus.vebus.watch import Watch
 
 log = logging.getLogger(__name__)
 
-WATCH_S, RELAXED_WATCH_S = 10.0, 25.0
-"""How often it is looked whether all is as it was. That needs the line for itself, so it is rare while
-settings are read; a hint at a reset, or a device that does not answer, brings it at once."""
-HURRY_PAUSE_S = 3.0
-"""Hints bring it no more often than this."""
-IDENTITY_S = 4.0
-"""How often a device is asked for its version: with the scales of another one all its values are false."""
-ACCESSORIES_S = 60.0
-"""How often it is looked for a BMS or a DMC that was plugged in."""
-MUTE_S = 4.0
-MUTE_REQUESTS = 3
-"""A device that did not answer so many requests, nor anything for so long, is taken off the bus."""
-
-_WATCH = "watch"
+P = TypeVar("P")
 
 
 class StartAgain(SystemGone):
@@ -78,7 +56,7 @@ class System:
     Attributes:
         link: the session with the adapter.
         board: where values are shown.
-        devices: those that answer, by number.
+        roster: who is there; the devices that answer have numbers in the order of their addresses.
         items: their objects, by number; there can be more of them, of devices that are gone.
         scheduler: takes the polls of the parts.
     """
@@ -90,51 +68,64 @@ class System:
         self.link = link
         self.board = board
         self.items = items
-        self.devices = list(devices)
+        self.roster = Roster(list(devices), present)
+        self.devices = self.roster.devices
         self.scheduler = Scheduler(
             link,
             Freshness(board),
             busy=lambda: self._discovery.locked(),
-            on_failure=self._on_failure,
+            on_failure=lambda poll: self._watch.see_failure(poll),
             beat=context.beat,
         )
         self.telemetry = Telemetry(
             link, board, self.devices, self.scheduler, _RamItems(items), options.poll_interval_s
         )
+        accessories = Accessories(link, self.scheduler, self._see_accessories)
         self.panel = Panel(
             link,
             self.devices,
             self.telemetry.show_input,
             partial(self.scheduler.hurry, "input"),
-            self.accessories,
+            accessories.present,
         )
         self.telemetry.on_input = self.panel.see
-        self.charger = Charger(link, board, self.scheduler, self.devices, items, self.telemetry.show_state)
-        self.ess = Ess(board, self.devices, self.scheduler)
+        self._watch = Watch(
+            link,
+            self.scheduler,
+            self.roster,
+            context.cache,
+            lambda: self.telemetry.input,
+            self._change_devices,
+        )
         self._parts: tuple[Part, ...] = (
             self.telemetry,
             self.panel,
-            self.charger,
-            self.ess,
+            Charger(link, board, self.scheduler, self.devices, items, self.telemetry.show_state),
+            Ess(board, self.devices, self.scheduler),
             Sensors(link, self.devices, self.scheduler, context.energy),
             Energy(link, self.devices, self.scheduler, context.energy),
+            self._watch,
+            accessories,
         )
         if options.standby:
             self._parts += (Standby(link, lambda: self.telemetry.input),)
         self._cache = context.cache
-        self._present = present
-        self._watched = 0
-        self._identified = 0
-        self._hurried = -HURRY_PAUSE_S
         self._discovery = asyncio.Lock()
-        self._accessories: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._accessories_present: frozenset[AccessoryKind] = frozenset()
         self._ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks: asyncio.TaskGroup | None = None
         self._device_tasks: dict[int, tuple[Device, asyncio.Task[None]]] = {}
         self._shown: set[str] = set()
 
     # --- what clients ask for --------------------------------------------------------------------------
+
+    async def carry_out(self, command: Command[P], value: Written) -> None:
+        """Let the part that a command is for do it.
+
+        Raises:
+            WriteFailed: it is not done, or that is not known.
+        """
+        part = next(part for part in (self, *self._parts) if isinstance(part, command.part))
+        await command.run(part, value)
 
     def redetect(self, why: str = "detecting the devices again") -> None:
         """Find adapter and devices again, as at the start."""
@@ -144,9 +135,14 @@ class System:
         """Reset all devices; they are found again when they are back.
 
         Raises:
-            Mk2Error: the line failed.
+            Disconnected: the line failed.
         """
-        await self.link.request(ResetDevices(), priority=Priority.CLIENT)
+        try:
+            await self.link.request(ResetDevices(), priority=Priority.CLIENT)
+        except errors.Mk2Error as error:
+            raise Disconnected(
+                f"the connection was lost; whether the devices were reset is not known: {error}"
+            ) from error
         for items in self.items:
             items.reset_required = False
             items.settings.reset()
@@ -175,21 +171,11 @@ class System:
 
     def check_soon(self) -> None:
         """Something hints at a reset of the adapter, or at a device that is gone: look whether it is so."""
-        now = asyncio.get_running_loop().time()
-        if now >= self._hurried + HURRY_PAUSE_S:
-            self._hurried = now
-            self.scheduler.hurry(_WATCH)
+        self._watch.check_soon()
 
-    async def accessories(self) -> frozenset[AccessoryKind]:
-        """Which of BMS and DMC are there and control the system; waits until they were looked for.
-
-        Raises:
-            Disconnected: the system was gone before.
-        """
-        await asyncio.wait({self._accessories})
-        if self._accessories.cancelled():
-            raise Disconnected("the connection was lost; nothing was commanded")
-        return self._accessories_present
+    def _see_accessories(self, present: Present) -> None:
+        self.telemetry.accessory_present = bool(present)
+        self.panel.see_accessories(present)
 
     # --- the life of a system --------------------------------------------------------------------------
 
@@ -210,25 +196,6 @@ class System:
                 tasks.create_task(_wait_for(self._ending), name="asked to end")
                 for part in self._parts:
                     part.start()
-                self.scheduler.add(
-                    [Poll(_WATCH, Lane.WATCH, WATCH_S, self._watch, RELAXED_WATCH_S, None)],
-                    after_s=RELAXED_WATCH_S,
-                )
-                self.scheduler.add(
-                    [
-                        Poll(
-                            "accessories",
-                            Lane.WATCH,
-                            ACCESSORIES_S,
-                            self._find_accessories,
-                            stale_after_s=None,
-                        )
-                    ]
-                )
-                self.scheduler.add(
-                    [Poll("identity", Lane.WATCH, IDENTITY_S, self._identify, IDENTITY_S, None)],
-                    after_s=IDENTITY_S,
-                )
                 tasks.create_task(self.scheduler.run(), name="scheduler")
                 for part in self._parts:
                     tasks.create_task(part.run(), name=type(part).__name__)
@@ -241,7 +208,6 @@ class System:
             raise
         finally:
             self._tasks = None
-            self._accessories.cancel()
             self._ending.cancel()
             for part in self._parts:
                 part.stop()
@@ -249,11 +215,6 @@ class System:
             self.board.update(dict.fromkeys(self._shown) | {"/Connected": 0})
             for items in self.items:
                 items.detach()
-
-    @property
-    def _known(self) -> int:
-        """Bitmap of the devices that answer."""
-        return sum(1 << device.address for device in self.devices)
 
     def _end(self, reason: SystemGone) -> None:
         if not self._ending.done():
@@ -274,7 +235,7 @@ class System:
                 "/FirmwareVersion": master.firmware,
                 "/FirmwareSubVersion": 0,
                 "/Serial": master.serial,
-                "/ShortIds": self._known,
+                "/ShortIds": self.roster.known,
                 "/Devices/NumberOfMultis": len(self.devices),
                 "/Quirks": int(not all(map(reports_power, self.devices))),
                 "/FirmwareFeatures/CommandWriteViaId": int(master.is_new),
@@ -287,7 +248,7 @@ class System:
         if number == len(self.items):
             self.items.append(DeviceItems(self.board, number))
         device = self.devices[number]
-        device.alone = self._present.bit_count() == 1
+        device.alone = self.roster.alone
         self.items[number].attach(device)
 
     def _forget_items(self) -> None:
@@ -353,8 +314,11 @@ class System:
         """Other devices are there than before."""
         before = list(self.devices)
         # The same list: the parts have it too.
-        self.devices[:] = sorted(devices, key=lambda device: device.address)
-        self._present = present
+        self.roster.change(devices, present)
+        for device in self.devices:
+            device.alone = self.roster.alone
+        if self.devices == before:
+            return
         for number in range(len(self.devices), len(before)):
             self.scheduler.remove(_refresh_name(number))
         for number, device in enumerate(self.devices):
@@ -362,133 +326,11 @@ class System:
                 if number < len(self.items):
                     self.items[number].detach()
                 self._attach(number)
-            else:
-                device.alone = present.bit_count() == 1
         self._forget_items()
         self._show_identity()
         for part in self._parts:
             part.devices_changed()
         self._start_devices()
-
-    # --- whether all is as it was ----------------------------------------------------------------------
-
-    def _on_failure(self, poll: Poll) -> None:
-        if poll.name != _WATCH:
-            self.check_soon()
-
-    async def _watch(self) -> Values:
-        """Adapter and devices are still who they were, and the adapter answers as it was told to.
-
-        Raises:
-            SystemGone: they are not.
-        """
-        self._drop_mute()
-        self._watched += 1
-        # One after the other, but not one that may be gone: it could not say so.
-        answering = [device for device in self.devices if not device.unanswered] or self.devices
-        device = answering[self._watched % len(answering)]
-        configuration = await confirmed(
-            self.link, partial(self.link.request, GetConfiguration(device.address))
-        )
-        check_configuration(configuration)
-        if device.unique not in (None, configuration.unique_number):
-            raise SystemGone(f"{device} is another one now, with number {configuration.unique_number:#x}")
-        device.unique = configuration.unique_number
-        present = configuration.present
-        if present != self._present:
-            # Only what is said twice is believed.
-            present = (await self.link.request(GetConfiguration(device.address))).present
-        if present == configuration.present and present != self._known:
-            await self._compare(present)
-        await self._check_form()
-        return {}
-
-    async def _identify(self) -> Values:
-        """One device after the other is the one it was.
-
-        Raises:
-            SystemGone: it is not, or the adapter answers in another form.
-        """
-        self._identified += 1
-        device = self.devices[self._identified % len(self.devices)]
-        if not await device.is_still_the_same():
-            raise SystemGone(f"{device} is another one now, or answers in another way")
-        return {}
-
-    async def _check_form(self) -> None:
-        """The adapter answers as it was told to, and the next device is the one it was."""
-        # A reset makes the adapter forget its flags, and may not show; telling it again costs little.
-        now = self.telemetry.input
-        await self.link.request(
-            ConfigureAdapter()
-            if now is None
-            else ConfigureAdapter(SwitchPosition(now.panel_mode), now.actual)
-        )
-        self.link.forget_address()
-        device = self.devices[self._watched % len(self.devices)]
-        version = await device.read_version()
-        if version.value != device.version:
-            raise SystemGone(f"{device} is now version {version.value}")
-        if version.complete != device.is_new:
-            raise SystemGone("the adapter answers in another form, as after a reset")
-
-    async def _compare(self, present: int) -> None:
-        """Take in the addresses that a device sees."""
-        known = {device.address: device for device in self.devices if present >> device.address & 1}
-        for address in sorted(set(addresses_in(present)) - known.keys()):
-            found = await find_device(self.link, address, self._cache)
-            if found is not None:
-                known[address] = found
-        if not known:
-            raise SystemGone("none of the devices is left")
-        devices = list(known.values())
-        if {id(device) for device in devices} != {id(device) for device in self.devices}:
-            for device in self.devices:
-                if device not in devices:
-                    log.warning("%s is gone", device)
-            for device in devices:
-                if device not in self.devices:
-                    log.info("%s is there now", device)
-            self._change_devices(devices, present)
-        elif present != self._present:
-            self._present = present
-            self._show_identity()
-
-    def _drop_mute(self) -> None:
-        """Devices that do not answer any more are gone, as far as anybody can tell."""
-        loop = asyncio.get_running_loop()
-        answering = [
-            device
-            for device in self.devices
-            if device.unanswered < MUTE_REQUESTS or loop.time() - device.last_answer < MUTE_S
-        ]
-        if answering and len(answering) < len(self.devices):
-            for device in self.devices:
-                if device not in answering:
-                    log.warning("%s does not answer any more", device)
-            self._change_devices(answering, self._present)
-
-    async def _find_accessories(self) -> Values:
-        """Is a BMS or a Digital Multi Control there, that controls the system."""
-        kinds = (AccessoryKind.BMS, AccessoryKind.DMC)
-        bms, dmc = await asyncio.gather(*map(self._find_accessory, kinds))
-        versions = dict(zip(kinds, (bms, dmc), strict=True))
-        present = frozenset(kind for kind, version in versions.items() if version is not None)
-        if present and not self.telemetry.accessory_present:
-            log.info("a VE.Bus BMS or Digital Multi Control controls mode and current limit")
-        self.telemetry.accessory_present = bool(present)
-        self._accessories_present = present
-        self.panel.see_accessories(present)
-        if not self._accessories.done():
-            self._accessories.set_result(None)
-        return {"/Devices/Bms/Version": bms, "/Devices/Dmc/Version": dmc}
-
-    async def _find_accessory(self, kind: AccessoryKind) -> int | None:
-        try:
-            found = await self.link.request(FindAccessory(kind), priority=Priority.TELEMETRY)
-        except errors.NoReply:
-            return None
-        return found.version
 
 
 class _RamItems:
@@ -507,23 +349,6 @@ class _RamItems:
     def lose_interest(self, number: int) -> None:
         if number < len(self._items):
             self._items[number].ram.lose_interest()
-
-
-def addresses_in(present: int) -> list[int]:
-    """Short addresses in a bitmap."""
-    return [address for address in range(present.bit_length()) if present >> address & 1]
-
-
-async def find_device(link: Link, address: int, cache: InfoCache) -> Device | None:
-    """The device at an address; ``None`` when what is there does not say who it is."""
-    device = Device(link, address)
-    try:
-        await device.identify()
-    except (errors.NoReply, errors.Rejected) as error:
-        log.warning("device %d is listed but not usable: %s", address, error)
-        return None
-    device.remember(cache.load(device.version, device.is_new))
-    return device
 
 
 def _refresh_name(number: int) -> str:
@@ -546,15 +371,12 @@ async def _redetect(system: System, value: Written) -> None:
 
 
 async def _reset(system: System, value: Written) -> None:
-    try:
-        await system.reset_devices()
-    except errors.Mk2Error as error:
-        raise Disconnected(
-            f"the connection was lost; whether the devices were reset is not known: {error}"
-        ) from error
+    await system.reset_devices()
 
 
-COMMANDS: Mapping[str, Command] = {
-    "/SystemReset": Command(_reset, "a reset of all devices (F 08)"),
-    "/RedetectSystem": Command(_redetect, "the start-up of the session once more; nothing is written"),
+COMMANDS: Commands = {
+    "/SystemReset": Command(System, _reset, "a reset of all devices (F 08)"),
+    "/RedetectSystem": Command(
+        System, _redetect, "the start-up of the session once more; nothing is written"
+    ),
 }

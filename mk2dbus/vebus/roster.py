@@ -1,0 +1,59 @@
+"""Who is on the VE.Bus."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mk2dbus.mk2 import errors
+from mk2dbus.mk2.link import Link
+from mk2dbus.vebus.device import Device
+from mk2dbus.vebus.infocache import InfoCache
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Roster:
+    """The devices of a system.
+
+    Attributes:
+        devices: those that answer, in the order of their addresses: always the same list.
+        present: bitmap of the short addresses that the devices see on the bus.
+    """
+
+    devices: list[Device]
+    present: int
+
+    @property
+    def known(self) -> int:
+        """Bitmap of the devices that answer."""
+        return sum(1 << device.address for device in self.devices)
+
+    @property
+    def alone(self) -> bool:
+        """Whether the bus has one device, whatever is known of it."""
+        return self.present.bit_count() == 1
+
+    def change(self, devices: Iterable[Device], present: int) -> None:
+        """Other devices are there than before."""
+        self.devices[:] = sorted(devices, key=lambda device: device.address)
+        self.present = present
+
+
+def addresses_in(present: int) -> list[int]:
+    """Short addresses in a bitmap."""
+    return [address for address in range(present.bit_length()) if present >> address & 1]
+
+
+async def find_device(link: Link, address: int, cache: InfoCache) -> Device | None:
+    """The device at an address; ``None`` when what is there does not say who it is."""
+    device = Device(link, address)
+    try:
+        await device.identify()
+    except (errors.NoReply, errors.Rejected) as error:
+        log.warning("device %d is listed but not usable: %s", address, error)
+        return None
+    device.remember(cache.load(device.version, device.is_new))
+    return device
