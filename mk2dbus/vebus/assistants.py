@@ -5,17 +5,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from mk2dbus.mk2 import errors
 from mk2dbus.mk2.exchange import Priority
 from mk2dbus.mk2.winmon import ReadRam
-from mk2dbus.vebus.device import Device
 
 log = logging.getLogger(__name__)
 
 FIRST_ID, LAST_ID = 128, 255
 CURRENT_SENSOR, ESS = 1, 5
 """Ids of assistants."""
+
+
+class HasRam(Protocol):
+    """A device whose RAM can be read."""
+
+    async def confirmed(self, command: ReadRam, priority: Priority) -> tuple[int, ...]:
+        """What it answers, asked again where the line is noisy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,7 @@ def of_kind(assistants: Iterable[Assistant] | None, kind: int, size: int) -> lis
     return [one for one in assistants or () if one.kind == kind and one.size >= size]
 
 
-async def read_assistants(device: Device, priority: Priority = Priority.BACKGROUND) -> tuple[Assistant, ...]:
+async def read_assistants(device: HasRam, priority: Priority = Priority.BACKGROUND) -> tuple[Assistant, ...]:
     """Walk the list: a header, its words, the next header; 0 ends it. Without assistants it is empty.
 
     A list that does not end is no good one; of it only those are taken that have room for their words.

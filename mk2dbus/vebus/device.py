@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from mk2dbus.items import AccessLevelRequired, Disconnected, NoReply, ReadOnly, Refused, WriteFailed
 from mk2dbus.mk2 import errors, winmon
@@ -15,13 +15,11 @@ from mk2dbus.mk2.exchange import Priority
 from mk2dbus.mk2.framing import adapter_frame
 from mk2dbus.mk2.link import Link
 from mk2dbus.mk2.request import R, Winmon
+from mk2dbus.vebus.assistants import Assistant
 from mk2dbus.vebus.confirm import confirmed
 from mk2dbus.vebus.infocache import Infos
 from mk2dbus.vebus.readings import InfoScales
 from mk2dbus.vebus.scaling import RAW_MAX, RamScale, SettingScale, ram_scale
-
-if TYPE_CHECKING:
-    from mk2dbus.vebus.assistants import Assistant
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +54,8 @@ class Device:
         last_answer: loop time.
         unanswered: requests in a row that it did not answer.
         last_write: loop time when a setting or RAM variable was last written.
+        gone: the session that found it is over, or it is not on the bus any more: nothing is asked of it. What
+            answers at its address may be another one.
     """
 
     def __init__(self, link: Link, address: int) -> None:
@@ -71,6 +71,7 @@ class Device:
         self.last_answer = asyncio.get_running_loop().time()
         self.unanswered = 0
         self.last_write = -math.inf
+        self.gone = False
         self._link = link
         self._ram_scales: dict[int, RamScale | None] = {}
         self._setting_scales: dict[int, SettingScale | None] = {}
@@ -97,6 +98,8 @@ class Device:
 
     async def request(self, command: Winmon[R], priority: Priority = Priority.TELEMETRY) -> R:
         """One exchange with this device; see :meth:`Link.request`."""
+        if self.gone:
+            raise errors.NoReply(f"{self} is gone")
         try:
             answer = await self._link.request(command, self.address, priority)
         except errors.NoReply:
