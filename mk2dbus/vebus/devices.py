@@ -10,7 +10,8 @@ from mk2dbus.vebus.board import Board
 from mk2dbus.vebus.device import Device
 from mk2dbus.vebus.paths import device_leaves
 from mk2dbus.vebus.ramvars import DeviceRam
-from mk2dbus.vebus.settings import DeviceSettings, Mirrors
+from mk2dbus.vebus.settings import DeviceSettings
+from mk2dbus.vebus.settingword import Mirrors
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from mk2dbus.vebus.device import Device
 from mk2dbus.vebus.paths import unit_decimals
 from mk2dbus.vebus.readings import INVERTER_VOLTAGE, MAINS_VOLTAGE
 from mk2dbus.vebus.scaling import RAW_MAX, RamScale
-from mk2dbus.vebus.settings import Source
+from mk2dbus.vebus.settingword import Source
 from mk2dbus.vebus.tables import ram_variables
 
 log = logging.getLogger(__name__)
