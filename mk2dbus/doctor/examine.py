@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from mk2dbus.bus.errors import BusError
-from mk2dbus.host.adapters import Adapter, adapters
+from mk2dbus.host.adapters import adapters
 from mk2dbus.host.processes import Process
-from mk2dbus.install.checks import Unit, unit
+from mk2dbus.install.checks import Unit, unit, units
 
-from .findings import Finding, fail, note, ok
+from .findings import Finding, Level, fail, note, ok
 from .line import examine_line
 from .ports import (
     examine_competitors,
@@ -22,7 +22,7 @@ from .ports import (
     same_port,
     users,
 )
-from .services import Service, examine_policy, examine_services, find_services
+from .services import INSTALL, Service, examine_installations, examine_policy, examine_services, find_services
 
 
 async def examine(tty: str | None, bus: str, root: Path = Path("/")) -> AsyncIterator[Finding]:
@@ -55,27 +55,41 @@ async def examine(tty: str | None, bus: str, root: Path = Path("/")) -> AsyncIte
     for finding in examine_competitors(in_the_way, root):
         yield finding
     if bus == "system" and (root / "run/systemd/system").is_dir():
-        for adapter in adapters(root):
-            if tty is None or tty == f"/dev/{adapter.port}":
-                yield _examine_unit(adapter, unit(f"mk2dbus@{adapter.instance(root)}.service"))
+        for finding in examine_installations(root):
+            yield finding
+        for name in _expected_units(tty, root):
+            yield _examine_unit(unit(name))
+
+
+def _expected_units(tty: str | None, root: Path) -> list[str]:
+    """The units that should run: for the adapters that are plugged in, and those that somebody started."""
+    plugged = {
+        f"mk2dbus@{adapter.instance(root)}.service": f"/dev/{adapter.port}" for adapter in adapters(root)
+    }
+    if tty is not None:
+        return [name for name, port in plugged.items() if port == tty]
+    return [*plugged, *(name for name in units() if name not in plugged)]
 
 
 async def _examine_port(
     port: str, services: list[Service], in_the_way: list[Process]
 ) -> AsyncIterator[Finding]:
+    served = next((service.name for service in services if same_port(service.port, port)), None)
     usable = True
     for finding in examine_port(port):
-        usable = finding.level.value == "ok"
-        yield finding
+        usable = finding.level is Level.OK
+        # Whether we may is of no matter where the service does.
+        if usable or served is None:
+            yield finding
     if not is_device(port):
         return
     who = users(port)
     in_the_way += who.processes
     for finding in examine_users(port, who, [service.pid for service in services]):
         yield finding
-    if who.processes or not usable:
-        return
-    if any(same_port(service.port, port) for service in services):
+    if served is not None and not who.processes:
+        yield ok("port", f"{port} is used by {served}")
+    if who.processes or not usable or served is not None:
         return
     if not who.complete:
         yield note(
@@ -92,7 +106,9 @@ async def _examine_port(
         yield finding
 
 
-def _examine_unit(adapter: Adapter, found: Unit) -> Finding:
+def _examine_unit(found: Unit) -> Finding:
+    if not found.installed:
+        return fail("unit", f"{found.name} is not installed: nothing starts the service", INSTALL)
     match found.state:
         case "active":
             return ok("unit", f"{found.name} runs")
@@ -100,7 +116,9 @@ def _examine_unit(adapter: Adapter, found: Unit) -> Finding:
             return note("unit", "systemctl does not answer")
         case "inactive":
             return fail(
-                "unit", f"{found.name} does not run", f"systemctl start {found.name}; sudo mk2dbus install"
+                "unit",
+                f"{found.name} does not run",
+                f"sudo systemctl start {found.name}; plugging the adapter out and in starts it, too",
             )
         case state:
             return fail(

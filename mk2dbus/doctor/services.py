@@ -10,13 +10,13 @@ from pathlib import Path
 
 from mk2dbus.bus.client import Client, Shown
 from mk2dbus.bus.errors import BusError
-from mk2dbus.install.checks import owners, policy_missing
-from mk2dbus.install.layout import GROUP, POLICY
+from mk2dbus.install.checks import bus_unfit, owners, policy_missing
+from mk2dbus.install.layout import GROUP, LOCAL_COMMAND, POLICY, UNIT
 
 from .findings import Finding, fail, note, ok
 
 _CONNECTION = "/Interfaces/Mk2/Connection"
-_INSTALL = "sudo mk2dbus install"
+INSTALL = "sudo mk2dbus install"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +91,15 @@ async def examine_policy(bus: str, services: list[Service], root: Path = Path("/
     """Whether the service may own its name, and who may write."""
     if bus != "system":
         return
+    unfit = bus_unfit()
+    if unfit is not None:
+        yield fail("bus", unfit, "use dbus-daemon (package dbus) as the system bus, and restart the machine")
     file = next((root / place for place in (POLICY.local, POLICY.packaged) if (root / place).exists()), None)
     if file is None:
-        yield fail("policy", "the D-Bus policy of mk2dbus is not installed", _INSTALL)
+        yield fail("policy", "the D-Bus policy of mk2dbus is not installed", INSTALL)
         return
     if file.read_bytes() != POLICY.content():
-        yield note("policy", f"{file} is not the one of this version of mk2dbus", _INSTALL)
+        yield note("policy", f"{file} is not the one of this version of mk2dbus", _renewal(root))
     if os.geteuid() == 0:
         missing = await policy_missing(bus)
         if missing is not None:
@@ -111,6 +114,22 @@ async def examine_policy(bus: str, services: list[Service], root: Path = Path("/
                 f"you may read, but not write: you are not in the group {GROUP}",
                 f"sudo adduser {_user()} {GROUP}, and log in again",
             )
+
+
+def examine_installations(root: Path = Path("/")) -> Iterator[Finding]:
+    """Whether there is one of ``mk2dbus install`` beside that of a package."""
+    local, packaged = root / UNIT.local, root / UNIT.packaged
+    if local.exists() and packaged.exists():
+        yield note(
+            "unit",
+            f"{local} of `mk2dbus install` is used, not {packaged} of the package",
+            f"to use the package: sudo /{LOCAL_COMMAND} uninstall",
+        )
+
+
+def _renewal(root: Path) -> str:
+    """What brings the policy of this version."""
+    return "sudo apt install ./mk2dbus_*_all.deb" if (root / UNIT.packaged).exists() else INSTALL
 
 
 def _may_write() -> bool:

@@ -15,6 +15,12 @@ from mk2dbus.bus.errors import BusError, NameRefused, NameTaken
 START_LIMIT_S = 10.0
 """For an instance to own its name; it takes less than 3 s."""
 
+INSTANCES = "mk2dbus@*.service"
+"""The units of all instances, for systemctl."""
+
+SLICE = "system-mk2dbus.slice"
+"""What systemd puts the instances into; without them it stays loaded."""
+
 _POLL_S = 0.2
 _PROBE = names.SERVICE_PREFIX.rstrip(".")
 """A name that the policy gives us and under which nobody looks for a service."""
@@ -29,6 +35,8 @@ class Unit:
     """active, activating, inactive, failed…"""
     pid: int
     result: str
+    installed: bool = True
+    """Whether systemd has its file."""
 
 
 async def policy_missing(bus: str = "system") -> str | None:
@@ -49,6 +57,16 @@ async def policy_missing(bus: str = "system") -> str | None:
     finally:
         connection.close()
     return None
+
+
+def bus_unfit() -> str | None:
+    """Why the program that is the system bus cannot apply the policy, or ``None``."""
+    if "dbus-broker.service" not in _systemctl("show", "--property=Id", "dbus.service"):
+        return None
+    return (
+        "the system bus is dbus-broker, which does not know send_destination_prefix: with the policy nobody "
+        "may write, and reading is open beyond the inverter"
+    )
 
 
 async def owners(bus: str = "system") -> dict[str, int]:
@@ -73,7 +91,11 @@ def unit(name: str) -> Unit:
     """How a unit is."""
     shown = _show(name)
     return Unit(
-        name, shown.get("ActiveState", "unknown"), int(shown.get("MainPID") or 0), shown.get("Result", "")
+        name,
+        shown.get("ActiveState", "unknown"),
+        int(shown.get("MainPID") or 0),
+        shown.get("Result", ""),
+        shown.get("LoadState") != "not-found",
     )
 
 
@@ -89,15 +111,22 @@ async def running(instances: Sequence[str], bus: str = "system") -> dict[str, st
         await asyncio.sleep(_POLL_S)
 
 
+def units() -> list[str]:
+    """The units of ours that systemd has loaded: running, failed or waiting."""
+    listed = _systemctl("list-units", "--all", "--plain", "--no-legend", INSTANCES)
+    return [line.split()[0] for line in listed.splitlines() if line.strip()]
+
+
 def _show(name: str) -> Mapping[str, str]:
+    shown = _systemctl("show", "--property=LoadState,ActiveState,MainPID,Result", name)
+    return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+
+
+def _systemctl(*words: str) -> str:
+    """What it says; nothing where it is not there, or does not answer."""
     try:
-        shown = subprocess.run(
-            ("systemctl", "show", "--property=ActiveState,MainPID,Result", name),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=10,
+        return subprocess.run(
+            ("systemctl", *words), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10
         ).stdout
     except (OSError, subprocess.TimeoutExpired):
-        return {}
-    return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+        return ""

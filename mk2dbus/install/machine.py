@@ -56,6 +56,11 @@ class Machine:
     def live(self) -> bool:
         return self.root == Path("/")
 
+    @property
+    def udev(self) -> bool:
+        """Whether udev runs; in containers it does not."""
+        return self.live and self.path("run/udev/control").exists()
+
     def path(self, below: str) -> Path:
         return self.root / below
 
@@ -91,8 +96,11 @@ class Machine:
                 found.append(path)
         return found
 
-    def require(self, purpose: str, dry_run: bool = False) -> None:
+    def require(self, purpose: str, dry_run: bool = False, beside_package: bool = False) -> None:
         """Refuse what cannot work here; to look only needs no rights.
+
+        Args:
+            beside_package: there may be a package of the distribution, too.
 
         Raises:
             InstallError: not root, no systemd, or one of its tools is missing.
@@ -103,10 +111,10 @@ class Machine:
             raise InstallError(
                 "this is Venus OS: use the setup script of mk2dbus for Venus OS (service/venus)"
             )
-        if self.packaged():
+        if self.packaged() and not beside_package:
             raise InstallError(
                 "mk2dbus is here as a package of the distribution, with all of this; to remove it: "
-                "apt remove mk2dbus"
+                "sudo apt remove mk2dbus"
             )
         if self.live:
             if os.geteuid() != 0 and not dry_run:

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from mk2dbus import __version__
-from mk2dbus.host.adapters import adapters
+from mk2dbus.host.adapters import Adapter, adapters
 
 from . import layout
+from .checks import INSTANCES, SLICE, bus_unfit
 from .errors import InstallError
 from .machine import Machine, Manifest, sha256
 from .program import copy_program, digest, interpreter
 from .steps import Check, OnUndo, PutFile, PutFolder, PutLink, Remove, RemoveFolders, Run, Step
 
-INSTANCES = "mk2dbus@*.service"
-RELOAD = (
-    ("systemctl", "daemon-reload"),
-    ("systemctl", "reload", "dbus.service"),
-    ("udevadm", "control", "--reload"),
+# After files changed; the bus after the users, which it looks up when it reads its policy.
+_RELOAD = (("systemctl", "daemon-reload"), ("systemctl", "reload", "dbus.service"))
+_RELOAD_UDEV = (("udevadm", "control", "--reload"),)
+# The ports of adapters that are plugged in get the group and names that they have without us.
+_GIVE_BACK = (
+    *("udevadm", "trigger", "--action=add", "--settle"),
+    *("--subsystem-match=tty", "--property-match=MK2DBUS_ADAPTER=?*"),
 )
-"""After files changed; the bus after the users, which it looks up when it reads its policy."""
 
 
 @dataclass
@@ -46,7 +48,10 @@ def plan_install(
         InstallError: it cannot be done, and why.
     """
     machine.require("install", dry_run)
-    plan = Plan(instances=[adapter.instance(machine.root) for adapter in adapters(machine.root)])
+    unfit = bus_unfit() if machine.live else None
+    if unfit is not None:
+        raise InstallError(f"{unfit}; dbus-daemon is needed")
+    plan = Plan(instances=[adapter.instance(machine.root) for adapter in _plugged(machine)])
     before = machine.manifest()
     files = _files(machine, before, plan, force)
     program, program_digest, is_new = _program(machine, before)
@@ -54,7 +59,7 @@ def plan_install(
         return plan
     users, groups = _missing_accounts(machine, before)
     if machine.live:
-        plan.steps.append(OnUndo(RELOAD))
+        plan.steps.append(OnUndo(_reload(machine)))
     if is_new:
         plan.steps.append(program)
     command = machine.path(layout.LOCAL_COMMAND)
@@ -81,9 +86,11 @@ def plan_install(
     )
     plan.steps += _accounts(machine, plan)
     if machine.live:
-        plan.steps += [Run(command) for command in RELOAD]
+        plan.steps += [Run(command) for command in _reload(machine)]
         plan.steps.append(Check("that the bus has taken the policy", check_policy))
         plan.steps += _start(machine, upgrade=before is not None)
+        if not machine.udev:
+            plan.notes.append("udev does not run here: nothing will start the service for an adapter")
     return plan
 
 
@@ -93,40 +100,56 @@ def plan_uninstall(machine: Machine, *, purge: bool = False, dry_run: bool = Fal
     Raises:
         InstallError: it cannot be done, and why.
     """
-    machine.require("uninstall", dry_run)
+    places = _places(machine)
+    machine.require("uninstall", dry_run, beside_package=bool(places))
     plan = Plan()
     before = machine.manifest()
     root = machine.root
+    enabled = sorted(machine.path("etc/systemd/system").glob("*.wants/mk2dbus@*.service"))
+    kept = [machine.path(layout.STATE), machine.path(layout.OPTIONS)]
+    kept = [path for path in kept if path.exists()]
+    packaged = machine.packaged()
+    if packaged:
+        purge, enabled = False, []
+        plan.notes.append(
+            "the package of the distribution stays, with all that it uses: sudo apt remove mk2dbus"
+        )
+    elif purge:
+        places += kept
+    if not places:
+        return plan
+    if not purge and not packaged and kept:
+        plan.notes.append(f"{' and '.join(map(str, kept))} stay; --purge removes them, with user and group")
+    if machine.live:
+        units = [f"mk2dbus@{adapter.instance(root)}.service" for adapter in _plugged(machine)]
+        plan.steps.append(
+            Run(("systemctl", "stop", INSTANCES, SLICE), ("systemctl", "start", *units) if units else None)
+        )
+        plan.steps.append(OnUndo(_reload(machine)))
+    plan.steps += [Remove(path) for path in (*enabled, *places)]
+    if machine.live:
+        plan.steps += [Run(command) for command in _reload(machine)]
+        plan.steps.append(Run(("systemctl", "reset-failed", INSTANCES), optional=True))
+        if packaged:
+            plan.steps += _start(machine, upgrade=False)
+        elif machine.udev:
+            plan.steps.append(Run(_GIVE_BACK, optional=True))
+    if purge:
+        plan.steps += _remove_accounts(machine, before)
+    if before is not None and before.folders:
+        plan.steps.append(RemoveFolders([machine.path(folder) for folder in before.folders]))
+    return plan
+
+
+def _places(machine: Machine) -> list[Path]:
+    """What is there of an installation: files, program, command."""
     places = machine.ours()
     program, command = machine.path(layout.LOCAL_PROGRAM), machine.path(layout.LOCAL_COMMAND)
     if program.exists():
         places.append(program)
     if _is_our_link(command):
         places.append(command)
-    enabled = sorted(machine.path("etc/systemd/system").glob("*.wants/mk2dbus@*.service"))
-    kept = [machine.path(layout.STATE), machine.path(layout.OPTIONS)]
-    kept = [path for path in kept if path.exists()]
-    if purge:
-        places += kept
-    if not places:
-        return plan
-    if not purge and kept:
-        plan.notes.append(f"{' and '.join(map(str, kept))} stay; --purge removes them, with user and group")
-    if machine.live:
-        units = [f"mk2dbus@{adapter.instance(root)}.service" for adapter in adapters(root)]
-        plan.steps.append(
-            Run(("systemctl", "stop", INSTANCES), ("systemctl", "start", *units) if units else None)
-        )
-        plan.steps.append(OnUndo(RELOAD))
-    plan.steps += [Remove(path) for path in (*enabled, *places)]
-    if machine.live:
-        plan.steps += [Run(command) for command in RELOAD]
-        plan.steps.append(Run(("systemctl", "reset-failed", INSTANCES), optional=True))
-    if purge:
-        plan.steps += _remove_accounts(machine, before)
-    if before is not None and before.folders:
-        plan.steps.append(RemoveFolders([machine.path(folder) for folder in before.folders]))
-    return plan
+    return places
 
 
 def _files(machine: Machine, before: Manifest | None, plan: Plan, force: bool) -> list[PutFile]:
@@ -227,12 +250,21 @@ def _remove_accounts(machine: Machine, before: Manifest | None) -> list[Run]:
     )
 
 
+def _plugged(machine: Machine) -> list[Adapter]:
+    """The adapters for which udev starts the service."""
+    return adapters(machine.root) if machine.udev else []
+
+
+def _reload(machine: Machine) -> Sequence[Sequence[str]]:
+    return _RELOAD + (_RELOAD_UDEV if machine.udev else ())
+
+
 def _start(machine: Machine, upgrade: bool) -> list[Step]:
     """Let udev look again at the adapters that are plugged in, and start the service for each."""
     steps: list[Step] = []
     if upgrade:
         steps.append(Run(("systemctl", "try-restart", INSTANCES), optional=True))
-    for adapter in adapters(machine.root):
+    for adapter in _plugged(machine):
         steps.append(
             Run(("udevadm", "trigger", "--action=add", f"--name-match=/dev/{adapter.port}", "--settle"))
         )

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 import mk2dbus
 
 from .errors import InstallError
-from .layout import FILES, source_root
+from .layout import FILES
 
 NAME = "mk2dbus"
 OWN_EXTRA = "fast"
@@ -79,7 +79,17 @@ def copy_library(library: Path, pure: bool = False) -> None:
         else:
             (library / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, library / name)
-    _copy_data(library)
+    _describe(library)
+    copy_data(library / NAME)
+
+
+def copy_data(package: Path) -> None:
+    """Write the files for the system into a copy of the package ``mk2dbus``, as a wheel has them."""
+    files = package / "install" / "files"
+    for file in FILES:
+        target = files / file.source
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.content())
 
 
 def digest(folder: Path) -> str:
@@ -139,15 +149,11 @@ def _is_part(file: PurePosixPath) -> bool:
     return ".." not in parts and "__pycache__" not in parts
 
 
-def _copy_data(library: Path) -> None:
-    """What it needs, for an installation from the copy; the files for the system, which may be elsewhere."""
+def _describe(library: Path) -> None:
+    """Write what an installation from the copy needs to know of it."""
     about = library / f"{NAME}-{mk2dbus.__version__}.dist-info"
     about.mkdir()
     (about / "METADATA").write_text(metadata.distribution(NAME).read_text("METADATA") or "", encoding="utf-8")
-    files = library / NAME / "install" / "files"
-    for file in FILES:
-        (files / file.source).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source_root() / file.source, files / file.source)
 
 
 def _for_all(program: Path) -> bool:

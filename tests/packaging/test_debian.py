@@ -13,7 +13,15 @@ import pytest
 from support.roots import everything
 
 from mk2dbus import __version__
-from mk2dbus.install.layout import FILES, MANUAL
+from mk2dbus.install.layout import (
+    FILES,
+    LOCAL_COMMAND,
+    MANUAL,
+    SYSUSERS,
+    TMPFILES,
+    UNIT,
+    local_content,
+)
 
 PROJECT = Path(__file__).parents[2]
 BUILD = PROJECT / "service" / "debian" / "build"
@@ -63,6 +71,7 @@ def test_what_it_says_of_itself(package: Path) -> None:
         if line[0] != " "
     )
     assert (fields["Package"], fields["Version"], fields["Architecture"]) == ("mk2dbus", __version__, "all")
+    assert fields["Conflicts"] == "dbus-broker"
     for needed in ("python3 (>= 3.11)", "python3-dbus-next (>= 0.2.3)", "python3-serial-asyncio (>= 0.6)"):
         assert needed in fields["Depends"]
 
@@ -75,6 +84,11 @@ def test_its_program_runs(package: Path, tmp_path: Path) -> None:
     assert command.startswith("#!/usr/bin/python3\n")
     said = call(sys.executable, "-c", f"{code}exec({command!r})", cwd=Path("/"))
     assert said.strip() == f"mk2dbus {__version__}"
+    # It has its own copy of the files for the system, to compare with and for other roots.
+    (tmp_path / "root").mkdir()
+    words = f"['mk2dbus', 'install', '--dry-run', '--root', {str(tmp_path / 'root')!r}]"
+    said = call(sys.executable, "-c", f"{code}sys.argv = {words}; exec({command!r})", cwd=Path("/"))
+    assert "(D-Bus policy)" in said
 
 
 def test_twice_the_same(package: Path, tmp_path: Path) -> None:
@@ -110,6 +124,18 @@ def test_in_and_out_again(package: Path, root: Path) -> None:
 
     call(*dpkg, "--purge", "mk2dbus")
     assert _without(everything(root), "var/lib/dpkg") == before
+
+
+def test_what_mk2dbus_install_put_there_is_said(root: Path) -> None:
+    for file in (SYSUSERS, TMPFILES):
+        (root / file.packaged).parent.mkdir(parents=True, exist_ok=True)
+        (root / file.packaged).write_bytes(file.content())
+    configure = ("env", f"DPKG_ROOT={root}", "sh", str(BUILD.parent / "postinst"), "configure")
+    assert "comes first" not in call(*configure)
+    (root / UNIT.local).parent.mkdir(parents=True)
+    (root / UNIT.local).write_bytes(local_content(UNIT))
+    (line,) = call(*configure).splitlines()
+    assert f"sudo /{LOCAL_COMMAND} uninstall" in line
 
 
 @pytest.mark.parametrize("script", ["postinst", "prerm", "postrm"])

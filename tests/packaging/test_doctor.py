@@ -14,13 +14,17 @@ from support.bus import Daemon
 from support.system_bus import STRANGER, SystemBus, own, python_as_user, why_not
 from system.conftest import Outcome, Service, call
 
+from mk2dbus.doctor.examine import examine
 from mk2dbus.doctor.findings import Level
 from mk2dbus.doctor.ports import examine_competitors, find_ports
-from mk2dbus.doctor.services import examine_policy
+from mk2dbus.doctor.services import examine_installations, examine_policy
 from mk2dbus.host.adapters import adapters, serial_ports
 from mk2dbus.host.processes import Process, processes, users_of
 from mk2dbus.install.checks import owners, policy_missing
-from mk2dbus.install.layout import POLICY
+from mk2dbus.install.errors import InstallError
+from mk2dbus.install.layout import POLICY, UNIT
+from mk2dbus.install.machine import Machine
+from mk2dbus.install.plan import plan_install
 from mk2dbus.simulator import Kind, Simulator
 
 COMMAND = (sys.executable, "-m", "mk2dbus", "doctor")
@@ -270,6 +274,65 @@ async def test_who_has_a_device_open(simulator: Simulator) -> None:
     assert users_of(Path("/dev/no-such-port")).processes == ()
 
 
+# --- systemd --------------------------------------------------------------------------------------------
+
+SYSTEMCTL = """#!/bin/sh
+for unit; do :; done
+case "$1 $unit" in
+    list-units*) echo "mk2dbus@ttyS0.service loaded failed failed An inverter" ;;
+    show*ttyS0*) printf 'LoadState=loaded\nActiveState=failed\nResult=exit-code\n' ;;
+    show*ttyUSB1*) printf 'LoadState=not-found\nActiveState=inactive\n' ;;
+    show*) printf 'LoadState=loaded\nActiveState=inactive\n' ;;
+esac
+"""
+
+
+async def test_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the adapters that are plugged in, and those that somebody started."""
+    root, tools = tmp_path / "root", tmp_path / "tools"
+    tools.mkdir()
+    (tools / "systemctl").write_text(SYSTEMCTL)
+    (tools / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tools), prepend=":")
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/no-bus")
+    (root / "run/systemd/system").mkdir(parents=True)
+    _plug(root, "ttyUSB1", **MK3)
+    _plug(root, "ttyUSB2", **MK3 | {"serial": "HQ2132ABCDF"})
+    found = [finding async for finding in examine(None, "system", root) if finding.about == "unit"]
+    assert [(finding.level, finding.text.split(":")[0]) for finding in found] == [
+        (Level.FAIL, "mk2dbus@ttyUSB1.service is not installed"),
+        (Level.FAIL, "mk2dbus@ttyUSB2.service does not run"),
+        (Level.FAIL, "mk2dbus@ttyS0.service is failed (exit-code)"),
+    ]
+    assert [finding.advice.split(";")[0] for finding in found] == [
+        "sudo mk2dbus install",
+        "sudo systemctl start mk2dbus@ttyUSB2.service",
+        "journalctl -u mk2dbus@ttyS0.service says why",
+    ]
+
+
+async def test_a_bus_that_does_not_know_the_rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "systemctl").write_text("#!/bin/sh\necho Id=dbus-broker.service\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    finding, *_ = [finding async for finding in examine_policy("system", [], tmp_path)]
+    assert finding.level is Level.FAIL
+    assert "dbus-broker" in finding.text
+    monkeypatch.setattr(Machine, "require", lambda *words, **options: None)
+    with pytest.raises(InstallError, match="dbus-daemon is needed"):
+        plan_install(Machine(), lambda: None)
+
+
+def test_two_installations(tmp_path: Path) -> None:
+    for place in (UNIT.local, UNIT.packaged):
+        assert list(examine_installations(tmp_path)) == []
+        (tmp_path / place).parent.mkdir(parents=True)
+        (tmp_path / place).write_bytes(UNIT.content())
+    (finding,) = examine_installations(tmp_path)
+    assert finding.level is Level.NOTE
+    assert "uninstall" in finding.advice
+
+
 # --- the bus --------------------------------------------------------------------------------------------
 
 
@@ -299,6 +362,29 @@ async def test_whether_the_policy_is_in_force(
     (tmp_path / POLICY.local).write_bytes(POLICY.content())
     found = [finding async for finding in examine_policy("system", [], tmp_path)]
     assert [finding.level for finding in found] == [Level.OK if loaded else Level.FAIL]
+
+
+@needs_users
+async def test_a_port_that_the_service_has_is_no_concern_of_the_user(
+    system_bus: SystemBus, simulator: Simulator, tmp_path: Path
+) -> None:
+    source = Path(__file__).parents[2] / POLICY.source
+    system_bus.policies = {source.name: source}
+    system_bus.start()
+    service = Service(system_bus.address, tmp_path)
+    await service.start("--tty", _device(simulator), "--name", "ttySim")
+    try:
+        await service.until("/Connected", 1.0)
+        outcome = await call(
+            *python_as_user(STRANGER, "-m", "mk2dbus", "doctor", "--bus", system_bus.address),
+            *("--tty", _device(simulator)),
+        )
+    finally:
+        assert await service.stop() == 0
+    assert outcome.code == 0, outcome.out
+    assert f"{_device(simulator)} is used by {service.name}" in outcome.out
+    assert "you may not use" not in outcome.out
+    assert "left alone" not in outcome.out
 
 
 async def test_no_policy_at_all(tmp_path: Path) -> None:

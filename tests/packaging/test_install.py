@@ -20,7 +20,15 @@ from mk2dbus import __version__
 from mk2dbus.cli import main
 from mk2dbus.install import plan as plans
 from mk2dbus.install.errors import InstallError
-from mk2dbus.install.layout import FILES, LOCAL_COMMAND, LOCAL_PROGRAM, POLICY, UNIT, local_content
+from mk2dbus.install.layout import (
+    FILES,
+    LOCAL_COMMAND,
+    LOCAL_PROGRAM,
+    POLICY,
+    STATE,
+    UNIT,
+    local_content,
+)
 from mk2dbus.install.machine import Machine
 from mk2dbus.install.program import copy_program, interpreter
 from mk2dbus.install.steps import PutFile, Run, Step, carry_out
@@ -206,6 +214,38 @@ def test_a_package_is_left_to_its_manager(root: Path, capsys: Capture) -> None:
         assert command(root) == 1
         assert "apt remove mk2dbus" in one_line(capsys.readouterr().err)
     assert everything(root) == before
+
+
+@pytest.mark.usefixtures("small_program")
+def test_beside_a_package_only_its_own_goes(root: Path, capsys: Capture) -> None:
+    unit = root / UNIT.packaged
+    unit.parent.mkdir(parents=True)
+    assert install(root) == 0
+    accounts = [(root / "etc" / table).read_text() for table in ("passwd", "group")]
+    unit.write_bytes(UNIT.content())
+    capsys.readouterr()
+    assert uninstall(root, "--purge") == 0
+    assert "sudo apt remove mk2dbus" in capsys.readouterr().out
+    assert not [file for file in FILES if (root / file.local).exists()]
+    assert not (root / LOCAL_PROGRAM).exists()
+    assert unit.exists()
+    assert (root / STATE).is_dir()
+    assert [(root / "etc" / table).read_text() for table in ("passwd", "group")] == accounts
+    assert uninstall(root) == 1
+    assert "sudo apt remove mk2dbus" in one_line(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("udev", [True, False])
+@pytest.mark.usefixtures("small_program")
+def test_where_udev_does_not_run_it_is_not_called(monkeypatch: pytest.MonkeyPatch, udev: bool) -> None:
+    """As in containers."""
+    monkeypatch.setattr(Machine, "udev", property(lambda machine: udev))
+    monkeypatch.setattr(Machine, "require", lambda *words, **options: None)
+    plan = plans.plan_install(Machine(), no_policy, force=True)
+    called = {step.command[0] for step in plan.steps if isinstance(step, Run)}
+    assert {"systemctl", "systemd-sysusers"} <= called
+    assert ("udevadm" in called) == udev
+    assert any("udev does not run here" in note for note in plan.notes) != udev
 
 
 @pytest.mark.usefixtures("small_program")

@@ -58,7 +58,10 @@ esac
 
 UDEVADM = """#!/bin/sh
 echo "udevadm $*" >>/calls
-case $1 in trigger) chgrp -L mk2dbus /dev/ttyUSB7 && chmod 660 /dev/ttyUSB7 ;; esac
+case "$*" in
+    trigger*MK2DBUS_ADAPTER*) chgrp -L tty /dev/ttyUSB7 ;;
+    trigger*) chgrp -L mk2dbus /dev/ttyUSB7 && chmod 660 /dev/ttyUSB7 ;;
+esac
 """
 
 OUTSIDE = """set -e
@@ -74,7 +77,7 @@ for device in null zero full urandom; do touch dev/$device; mount --bind /dev/$d
 mkdir dev/pts
 mount --bind /dev/pts dev/pts
 for path in {binds}; do mkdir -p ".$path"; mount --rbind "$path" ".$path"; done
-mkdir -p run/dbus run/systemd/system sys/class/tty/ttyUSB7 sys/devices/ttyUSB7 usr/local/sbin
+mkdir -p run/dbus run/systemd/system run/udev sys/class/tty/ttyUSB7 sys/devices/ttyUSB7 usr/local/sbin
 mkdir -p etc/dbus-1/system.d
 ln -s ../../../devices/ttyUSB7 sys/class/tty/ttyUSB7/device
 echo 0403 >sys/devices/ttyUSB7/idVendor
@@ -83,7 +86,7 @@ echo 'MK3-USB Interface' >sys/devices/ttyUSB7/product
 echo HQ2132ABCDE >sys/devices/ttyUSB7/serial
 ln -s {port} dev/ttyUSB7
 cp {tools}/systemctl {tools}/udevadm usr/local/sbin/
-touch calls service.log
+touch calls service.log run/udev/control
 # What the layer holds; a folder of this machine that something in it was written to counts for nothing.
 listing() {{
     (
@@ -125,6 +128,7 @@ part user busctl call {daemon} / {daemon} GetConnectionUnixUser s {name}
 part read reader get-property {name} /State {item} Value
 part write reader set-property {name} /Mode {item} Value v i 1
 part uninstall /usr/local/bin/mk2dbus uninstall --purge
+part group stat -L -c %G /dev/ttyUSB7
 part owner busctl call {daemon} / {daemon} GetNameOwner s {name}
 part calls cat /calls
 part log cat /service.log /run/bus.log
@@ -242,6 +246,7 @@ async def test_in_and_out_of_a_running_machine(tmp_path: Path, simulator: Simula
     code, text = parts["uninstall"]
     assert code == 0, text
     assert parts["owner"][0] != 0
+    assert parts["group"][1] == "tty\n"  # a group that is deleted must not keep the port
     assert "Traceback" not in said
     # Users exist before the bus reads the policy, and the policy is there before the service starts.
     calls = parts["calls"][1].splitlines()

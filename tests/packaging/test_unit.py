@@ -78,6 +78,11 @@ def test_one_port_and_no_other_device() -> None:
     assert "WatchdogSec" in found
 
 
+def test_the_number_of_the_boot_can_be_read() -> None:
+    """The energy counters need /proc/sys/kernel/random/boot_id, which ProcSubset=pid hides."""
+    assert settings().get("ProcSubset", ["all"]) == ["all"]
+
+
 @pytest.mark.parametrize("instance", ["ttyUSB0", "mk3/HQ2132ABCDE"])
 def test_the_program_takes_its_command_line(instance: str) -> None:
     (line,) = settings()["ExecStart"]

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,7 @@ class Venus:
 
     root: Path
     tools: Path
+    shell: tuple[str, ...] = ("sh",)
 
     def setup(self, *words: str) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {
@@ -41,7 +43,7 @@ class Venus:
         }
         script = self.root / "data/mk2dbus/setup"
         return subprocess.run(
-            ("sh", str(script), *words), env=environment, capture_output=True, text=True, timeout=30
+            (*self.shell, str(script), *words), env=environment, capture_output=True, text=True, timeout=30
         )
 
     def done(self, *words: str) -> str:
@@ -59,9 +61,17 @@ class Venus:
 
     def update_firmware(self) -> None:
         """Only /data stays."""
-        for path in ("opt/victronenergy/service-templates", "etc/udev/rules.d", "etc/dbus-1/system.d"):
-            shutil.rmtree(self.root / path)
-            (self.root / path).mkdir()
+        self._empty("opt/victronenergy/service-templates")
+        self.restart()
+
+    def restart(self) -> None:
+        """What was written to /etc was in RAM."""
+        self._empty("etc/udev/rules.d")
+        self._empty("etc/dbus-1/system.d")
+
+    def _empty(self, path: str) -> None:
+        shutil.rmtree(self.root / path)
+        (self.root / path).mkdir()
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +166,26 @@ def test_in_and_out_again(venus: Venus) -> None:
     assert everything(venus.root) == before
 
 
+def test_with_busybox(venus: Venus) -> None:
+    """Shell and tools of Venus OS, where many are busybox's."""
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        pytest.skip("busybox is not installed")
+    venus.shell = (busybox, "sh")
+    for tool in subprocess.run((busybox, "--list"), capture_output=True, text=True).stdout.split():
+        if not (venus.tools / tool).exists():
+            (venus.tools / tool).symlink_to(busybox)
+    before = everything(venus.root)
+    venus.done("install", "ttyS4")
+    there = everything(venus.root)
+    venus.update_firmware()
+    venus.done("enable")
+    assert everything(venus.root) == there
+    venus.done("uninstall")
+    (venus.root / "data/mk2dbus/state").rmdir()
+    assert everything(venus.root) == before
+
+
 def test_purge_leaves_nothing(venus: Venus) -> None:
     venus.done("install")
     venus.done("uninstall", "--purge")
@@ -163,10 +193,12 @@ def test_purge_leaves_nothing(venus: Venus) -> None:
     assert not [path for path in venus.root.rglob("*") if "mk2dbus" in path.name]
 
 
-def test_a_firmware_update(venus: Venus) -> None:
-    venus.done("install")
+@pytest.mark.parametrize("happens", [Venus.update_firmware, Venus.restart])
+def test_what_is_gone_is_put_back(venus: Venus, happens: Callable[[Venus], None]) -> None:
+    venus.done("install", "ttyS4")
     there = everything(venus.root)
-    venus.update_firmware()
+    happens(venus)
+    assert everything(venus.root) != there
     assert venus.calls
     subprocess.run(("sh", "-n", str(venus.root / "data/rc.local")), check=True)
     venus.done("enable")
@@ -174,7 +206,7 @@ def test_a_firmware_update(venus: Venus) -> None:
     assert "stop-tty ttyUSB0" in venus.calls
 
 
-def test_at_an_ordinary_start_nothing_is_touched(venus: Venus) -> None:
+def test_where_all_is_there_nothing_is_touched(venus: Venus) -> None:
     venus.done("install")
     assert venus.calls
     venus.done("enable")
@@ -186,6 +218,14 @@ def test_twice(venus: Venus) -> None:
     there = everything(venus.root)
     venus.done("install")
     assert everything(venus.root) == there
+
+
+@pytest.mark.parametrize("file", ["run", "log/run"])
+def test_the_template_names_the_port_once_in_a_line(file: str) -> None:
+    """Serial-starter puts the port in place of the first one of each line."""
+    text = (VENUS / "template" / file).read_text()
+    assert "TTY" in text
+    assert "TTY" not in "\n".join(line.replace("TTY", "ttyUSB0", 1) for line in text.splitlines())
 
 
 def test_lines_of_others_stay(venus: Venus) -> None:
