@@ -118,12 +118,22 @@ class Leaf:
             takes = "a whole number" if self.kind is Kind.INTEGER else "a number"
             low, high = limits.minimum, limits.maximum
             if low is not None and high is not None:
-                takes += f" from {low} to {high}{unit}"
+                takes += f" from {_bare(low)} to {_bare(high)}{unit}"
             elif low is not None or high is not None:
-                takes += f" of at least {low}{unit}" if high is None else f" up to {high}{unit}"
+                takes += f" of at least {_bare(low)}{unit}" if high is None else f" up to {_bare(high)}{unit}"
             elif unit:
                 takes += f" of{unit}"
-        return f"{self.path} cannot be {_show(value)}{unit}; it takes {takes}"
+        shown = f"{_bare(value)}{unit}" if isinstance(value, (int, float)) else _show(value)
+        return f"{self.path} cannot be {shown}; it takes {takes}"
+
+
+def _bare(value: object) -> str:
+    """A number as a person writes it: 64, not 64.0."""
+    return (
+        str(int(value))
+        if isinstance(value, float) and value.is_integer() and abs(value) < 1e15
+        else _show(value)
+    )
 
 
 def _show(value: object) -> str:

@@ -25,7 +25,7 @@ TAIL = """\
 
     # The value of an option, or an argument.
     value=${_mk2dbus_values["$command $previous"]-}
-    if [[ -n $value ]]; then kind=$value; elif [[ $current == -* ]]; then kind=options; fi
+    if [[ -n $value && $current != -* ]]; then kind=$value; elif [[ $current == -* ]]; then kind=options; fi
     case $kind in
         options) COMPREPLY=($(compgen -W "$options" -- "$current")) ;;
         words:*) COMPREPLY=($(compgen -W "${kind#words:}" -- "$current")) ;;
@@ -60,8 +60,7 @@ def _lines(program: Program) -> Iterator[str]:
     yield "declare -gA _mk2dbus_values=("
     for command in program.commands:
         for argument in command.options:
-            # Where the value can be left out, what follows may be an option all the same.
-            if not argument.flags and not argument.value_optional:
+            if not argument.flags:
                 for option in argument.options:
                     yield f"    [{shlex.quote(f'{command.name} {option}')}]={shlex.quote(_kind(argument))}"
     yield ")"

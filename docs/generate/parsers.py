@@ -42,6 +42,7 @@ _BY_DESTINATION = {
     "control": Takes.FILE,
     "link": Takes.FILE,
     "socket": Takes.FILE,
+    "sim_control": Takes.FILE,
 }
 _WORDS = {
     "bus": ("system", "session"),

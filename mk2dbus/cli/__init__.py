@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import difflib
 import io
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from mk2dbus import __version__
+from mk2dbus.clock import BootTimeLoop
+
+USAGE = 2
 
 _MODULES = {
     "run": "run",
@@ -18,6 +23,7 @@ _MODULES = {
     "list": "listing",
     "get": "listing",
     "set": "assign",
+    "watch": "watch",
     "monitor": "monitor",
     "paths": "paths",
     "backup": "backup",
@@ -34,9 +40,16 @@ _MODULES = {
 """Where each command is. Only that module is imported: on a small machine imports are most of a start."""
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as all commands do."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """The parser of one command, or of all; each sets ``run`` to an async function to the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="mk2dbus",
         description="Victron VE.Bus inverter/chargers on D-Bus, over an MK2 or MK3-USB adapter.",
         epilog="Not by Victron Energy. At your own risk: a wrong setting can ruin a battery.",
@@ -47,6 +60,13 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     for name in names:
         import_module(f"mk2dbus.cli.{name}").add_parsers(commands)
     return parser
+
+
+def _no_command(word: str) -> str:
+    close = difflib.get_close_matches(word, _MODULES, n=2)
+    return f"there is no command {word!r}; " + (
+        f"did you mean {' or '.join(close)}?" if close else "mk2dbus --help lists them"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,9 +80,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     words = sys.argv[1:] if argv is None else list(argv)
-    arguments = build_parser(words[0] if words else None).parse_args(words)
+    if not words:
+        build_parser().print_help(sys.stderr)
+        return USAGE
+    if words[0] not in _MODULES and not words[0].startswith("-"):
+        print(f"mk2dbus: {_no_command(words[0])}", file=sys.stderr)
+        return USAGE
+    arguments = build_parser(words[0]).parse_args(words)
     try:
-        code: int = asyncio.run(arguments.run(arguments))
+        with asyncio.Runner(loop_factory=BootTimeLoop) as runner:
+            code: int = runner.run(arguments.run(arguments))
     except KeyboardInterrupt:
         return 130
     return code

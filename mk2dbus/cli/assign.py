@@ -23,9 +23,13 @@ from .common import (
     complain,
     confirmed,
     connected,
+    naming,
 )
 from .names import ram_only, resolve, stored
 from .values import complaint, parse, text_of
+
+_EMPTY = "(empty)"
+"""A text without characters, as of a name that nobody gave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +42,8 @@ class Assignment:
     after: str
 
     def __str__(self) -> str:
-        if self.before == self.after:
-            return f"{self.path} {self.after} (as it is)"
-        return f"{self.path} {self.before} → {self.after}"
+        before, after = self.before or _EMPTY, self.after or _EMPTY
+        return f"{self.path} {after} (as it is)" if before == after else f"{self.path} {before} → {after}"
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -196,8 +199,3 @@ def _state(assignments: Sequence[Assignment], failed: int) -> str:
     done = ", ".join(assignment.path for assignment in assignments[:failed]) or "nothing"
     left = ", ".join(assignment.path for assignment in assignments[failed + 1 :]) or "nothing"
     return f" (done: {done}; not tried: {left})"
-
-
-def naming(path: str, error: Exception) -> str:
-    """The text of an error, with the path in it."""
-    return str(error) if path in str(error) else f"{path}: {error}"

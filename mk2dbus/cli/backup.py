@@ -18,6 +18,7 @@ from .common import (
     print_columns,
 )
 from .compare import differences, firmware, pairs, product, read_only_differences
+from .numbers import within
 from .snapshot import WAIT_S, snapshot
 
 DIFFERENT = 1
@@ -57,19 +58,12 @@ def add_wait_argument(parser: argparse.ArgumentParser) -> None:
     """``--wait``, for :func:`snapshot`."""
     parser.add_argument(
         "--wait",
-        type=_seconds,
+        type=within(0, 86400),
         default=WAIT_S,
         metavar="S",
         help="give up when the service, still reading the settings, makes no progress for so many seconds "
         "(default: %(default)g)",
     )
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds <= 86400:
-        raise argparse.ArgumentTypeError("must be 0 to 86400")
-    return seconds
 
 
 async def _backup(arguments: argparse.Namespace) -> int:

@@ -30,6 +30,7 @@ from mk2dbus.vebus.driver import Driver, OpenPort, OwnedPort
 from mk2dbus.vebus.infocache import InfoCache
 
 from .common import DONE, USAGE, Stop, command
+from .numbers import within
 from .private import add_serial_numbers_argument
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -38,6 +39,9 @@ _CARRIER = re.compile(r"^(?:[W-Zx-z] [0-9A-F]{2}(?: device \d+)?|[A-Z]) ")
 
 DEFAULT_SECONDS = 90.0
 """At 2400 baud all settings are read in half a minute; the rest is what a service at work does."""
+
+
+_SERVICE_RECORDS = " (a service records by itself with: mk2dbus run --capture FILE)"
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -52,7 +56,7 @@ def add_parsers(subparsers: Any) -> None:
     parser.add_argument("--tty", metavar="PORT", help="serial port (default: the only adapter there is)")
     parser.add_argument(
         "--seconds",
-        type=_seconds,
+        type=within(1, 86400),
         default=DEFAULT_SECONDS,
         metavar="N",
         help=f"how long (default: {DEFAULT_SECONDS:g})",
@@ -70,13 +74,6 @@ def add_parsers(subparsers: Any) -> None:
     parser.add_argument("--stats", action="store_true", help="only count")
     parser.add_argument("file", type=Path, metavar="FILE")
     parser.set_defaults(run=command(_replay))
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 1 <= seconds <= 86400:
-        raise argparse.ArgumentTypeError("must be 1 to 86400")
-    return seconds
 
 
 # --- capture -------------------------------------------------------------------------------------------
@@ -114,7 +111,7 @@ async def _capture(arguments: argparse.Namespace) -> int:
     try:
         port = await open_port(tty)
     except PortUnusable as error:
-        raise Stop(f"{error} (a service records by itself with: mk2dbus run --capture FILE)") from error
+        raise Stop(f"{error}{_SERVICE_RECORDS if 'in use' in str(error) else ''}") from error
     try:
         recorder = Recorder(path, [about_port(tty)], anonymous=not arguments.with_serial_numbers)
     except CannotRecord as error:

@@ -91,6 +91,11 @@ def complain(text: str, code: int) -> int:
     return code
 
 
+def naming(path: str, error: Exception) -> str:
+    """The text of an error, with the path in it."""
+    return str(error) if path in str(error) else f"{path}: {error}"
+
+
 def asks(yes: bool) -> bool:
     """Whether to ask: on a terminal only, as scripts have always been able to write."""
     return not yes and sys.stdin is not None and sys.stdin.isatty()

@@ -7,7 +7,7 @@ import csv
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mk2dbus.bus.client import Client, ItemView, Shown
@@ -22,9 +22,10 @@ from .common import (
     complain,
     connected,
     in_order,
+    naming,
     print_columns,
 )
-from .names import matching, resolve
+from .names import chosen, resolve
 from .values import same, show
 
 _DEVICE = re.compile(r"/Devices/(\d+)/(?:(Settings|RamVars|RamOnly)/)?\w")
@@ -58,6 +59,7 @@ def add_parsers(subparsers: Any) -> None:
         "stand anywhere",
     )
     parser.add_argument("--changed", action="store_true", help="only what differs from its default")
+    parser.add_argument("--known", action="store_true", help="only what is known right now")
     parser.add_argument("--writable", action="store_true", help="only what can be written")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="as JSON, with the descriptions")
@@ -82,14 +84,16 @@ def add_parsers(subparsers: Any) -> None:
 async def _list(arguments: argparse.Namespace) -> int:
     async with connected(arguments) as client:
         items = await client.paths_and_values()
-        paths = _chosen(arguments.globs, items)
+        paths = chosen(arguments.globs, items)
         # These are read when somebody asks, and have no default to differ from.
         if not arguments.changed:
             await client.fetch(path for path in paths if "/RamVars/" in path and items[path][0] is None)
         views = [
             view
             for view in await client.views(paths)
-            if (view.writable or not arguments.writable) and (_changed(view) or not arguments.changed)
+            if (view.writable or not arguments.writable)
+            and (_changed(view) or not arguments.changed)
+            and (view.value is not None or not arguments.known)
         ]
     views.sort(key=_place)
     if arguments.json:
@@ -101,18 +105,6 @@ async def _list(arguments: argparse.Namespace) -> int:
         _print_table(views)
         _tell_progress(items)
     return DONE
-
-
-def _chosen(globs: Sequence[str], items: Iterable[str]) -> list[str]:
-    if not globs:
-        return list(items)
-    paths: dict[str, None] = {}
-    for glob in globs:
-        found = matching(glob, items)
-        if not found:
-            raise Stop(f"nothing fits {glob!r}")
-        paths.update(dict.fromkeys(found))
-    return list(paths)
 
 
 def _changed(view: ItemView) -> bool:
@@ -209,7 +201,7 @@ async def _get(arguments: argparse.Namespace) -> int:
             except Stop as stop:
                 code = complain(str(stop), FAILED)
             except CallFailed as error:
-                code = complain(f"{name}: {error}", FAILED)
+                code = complain(naming(name, error), FAILED)
     return code
 
 

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
-import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
-from mk2dbus.bus.client import Client
-from mk2dbus.bus.errors import BusError, ConnectionLost
 from mk2dbus.monitor.glyphs import ASCII, UNICODE
 from mk2dbus.monitor.scene import FIGURES, Page, Scene
 
-from .common import add_bus_arguments, command, connected
+from .common import add_bus_arguments, command
+from .following import Ending, Present, View, follow
+from .watch import Lines
 
-Changes = Mapping[str, Mapping[str, Any]]
-T = TypeVar("T")
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LIBRARY = "prompt_toolkit"
 _NO_LIBRARY = (
     f"mk2dbus: for the full display please install {_LIBRARY}: pip install '{_LIBRARY}>=3.0.36,<4', "
@@ -32,46 +26,6 @@ _COERCED = ("LC_CTYPE", "C.UTF-8")
 """What Python makes of a C locale for its own use, PEP 538; it says nothing about the terminal."""
 
 
-class View(Protocol):
-    """How values get to the person."""
-
-    async def start(self) -> None: ...
-
-    def items(self, changes: Changes) -> None:
-        """Path → key (Value, Text) → what it is now."""
-
-    def there(self, there: bool) -> None:
-        """The service came or went."""
-
-    async def close(self) -> None: ...
-
-
-class Lines:
-    """A line ``path text`` per item and per change; only what is in ``folders``, if there are any."""
-
-    def __init__(self, folders: Sequence[str] = ()) -> None:
-        self._folders = tuple(folders)
-
-    async def start(self) -> None:
-        """Nothing to prepare."""
-
-    def items(self, changes: Changes) -> None:
-        for path, parts in changes.items():
-            if "Text" in parts and (not self._folders or path.startswith(self._folders)):
-                print(path, parts["Text"])
-        sys.stdout.flush()
-
-    def there(self, there: bool) -> None:
-        print(
-            f"mk2dbus: the service is {'back' if there else 'gone; waiting for it'}",
-            file=sys.stderr,
-            flush=True,
-        )
-
-    async def close(self) -> None:
-        """Nothing to put back."""
-
-
 @dataclass(frozen=True, slots=True)
 class Options:
     """How to show it. ``ascii`` None: as the locale is."""
@@ -79,19 +33,6 @@ class Options:
     notes: Sequence[str] = ()
     line: bool = False
     ascii: bool | None = None
-
-
-class Ending:
-    """Whether and why the monitor ends: what went wrong first, if anything did."""
-
-    def __init__(self) -> None:
-        self.told = asyncio.Event()
-        self.error: BaseException | None = None
-
-    def __call__(self, error: BaseException | None = None) -> None:
-        if self.error is None:
-            self.error = error
-        self.told.set()
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -119,37 +60,13 @@ def add_parsers(subparsers: Any) -> None:
 
 async def _monitor(arguments: argparse.Namespace) -> int:
     options = Options(arguments.note, arguments.line, arguments.ascii)
-    async with connected(arguments) as client:
-        return await monitor(client, options)
+    async with Present.opened(arguments.bus, arguments.service) as present:
+        return await follow(present, partial(_view, present, options))
 
 
-async def monitor(client: Client, options: Options) -> int:
-    """Show values until the person or a signal ends it. Goes on by itself when the service comes back.
-
-    Raises:
-        ConnectionLost: the bus is gone.
-        BrokenPipeError: nobody reads our output any more.
-    """
-    loop = asyncio.get_running_loop()
-    end = Ending()
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, end)
-    view = _view(client, options, end)
-    try:
-        await view.start()
-        await _watch(client, view, end)
-    finally:
-        await view.close()
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
-    if end.error is not None:
-        raise end.error
-    return 0
-
-
-def _view(client: Client, options: Options, end: Ending) -> View:
+def _view(present: Present, options: Options, end: Ending) -> View:
     """The display where there is a terminal that can do it, else lines."""
-    lines = Lines(FIGURES if options.line else ())
+    lines = Lines(lambda path: not options.line or path.startswith(FIGURES))
     if not sys.stdout.isatty() or os.environ.get("TERM", "") in ("", "dumb", "unknown"):
         return lines
     try:
@@ -162,13 +79,13 @@ def _view(client: Client, options: Options, end: Ending) -> View:
         return lines
     ascii_only = not _has_utf8() if options.ascii is None else options.ascii
     scene = Scene(
-        client.service,
+        present.client.service,
         ASCII if ascii_only else UNICODE,
         notes=options.notes,
         page=Page.LINE if options.line else Page.OVERVIEW,
     )
     colour = not os.environ.get("NO_COLOR")
-    return Screen(scene, client, end, partial(Terminal, colour=colour))
+    return Screen(scene, present, end, partial(Terminal, colour=colour))
 
 
 def _has_utf8() -> bool:
@@ -181,64 +98,3 @@ def _has_utf8() -> bool:
         if value and not (coerced and (name, value) == _COERCED):
             return "utf8" in value.casefold().replace("-", "")
     return False
-
-
-async def _watch(client: Client, view: View, end: Ending) -> None:
-    """Bring everything there is, then what changes; everything again each time the service comes back."""
-    came = asyncio.Event()
-    heard: dict[str, Mapping[str, Any]] = {}
-
-    def on_items(changes: Changes) -> None:
-        heard.update(changes)
-        view.items(changes)
-
-    def on_owner(there: bool) -> None:
-        view.there(there)
-        if there:
-            came.set()
-
-    await client.watch(_guarded(on_items, end), _guarded(on_owner, end))
-    came.set()
-    while not end.told.is_set():
-        if came.is_set():
-            came.clear()
-            heard.clear()
-            items = await _everything(client)
-            # What was heard meanwhile is at least as new as the answer.
-            view.items({path: parts for path, parts in items.items() if path not in heard})
-        await _first_of(end.told, came, client.lost)
-        if client.lost.done():
-            raise ConnectionLost(f"the bus is gone: {client.lost.result()}")
-
-
-def _guarded(handler: Callable[[T], None], end: Ending) -> Callable[[T], None]:
-    """What a handler raises ends the monitor, and not only the message that it was about."""
-
-    def call(argument: T) -> None:
-        try:
-            handler(argument)
-        except Exception as error:
-            end(error)
-
-    return call
-
-
-async def _everything(client: Client) -> Changes:
-    """All that the service has; nothing when it just went."""
-    try:
-        items = await client.paths_and_values()
-    except ConnectionLost:
-        raise
-    except BusError:
-        return {}
-    return {path: {"Value": value, "Text": text} for path, (value, text) in items.items()}
-
-
-async def _first_of(stop: asyncio.Event, came: asyncio.Event, lost: asyncio.Future[str]) -> None:
-    waits = [asyncio.create_task(event.wait()) for event in (stop, came)]
-    try:
-        futures: list[asyncio.Future[Any]] = [*waits, lost]
-        await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from .common import Stop
 
+_PATH = re.compile(r"/|(?:/[A-Za-z0-9_]+)+")
 _MAGIC = re.compile(r"[*?[]")
 _SETTING = re.compile(r"/Devices/\d+/Settings/\w+")
 _RAM_ONLY = re.compile(r"/Devices/\d+/RamOnly/\w+")
@@ -25,7 +26,11 @@ def resolve(name: str, paths: Collection[str]) -> str:
         Stop: none, or several.
     """
     if name.startswith("/"):
-        return name
+        # What is no path at all would make the bus end the connection.
+        path = name.rstrip("/") or "/"
+        if not _PATH.fullmatch(path):
+            raise Stop(f"{name!r} is no path")
+        return path
     found = [path for path in paths if path.endswith(f"/{name}")]
     if not found:
         wanted = f"/{name}".casefold()
@@ -54,6 +59,23 @@ def matching(pattern: str, paths: Iterable[str]) -> list[str]:
     it. Else it is for the ends of paths, name by name; without any * ? [ it may also name a folder.
     """
     return [path for path in paths if _fits(pattern, path)]
+
+
+def chosen(globs: Sequence[str], items: Iterable[str]) -> list[str]:
+    """Paths that any of the globs fits, all where there are none.
+
+    Raises:
+        Stop: one fits nothing.
+    """
+    if not globs:
+        return list(items)
+    paths: dict[str, None] = {}
+    for glob in globs:
+        found = matching(glob, items)
+        if not found:
+            raise Stop(f"nothing fits {glob!r}")
+        paths.update(dict.fromkeys(found))
+    return list(paths)
 
 
 def _fits(pattern: str, path: str) -> bool:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import fnmatch
 from collections.abc import Iterator
 from typing import Any
 
 from mk2dbus.items import Leaf
 from mk2dbus.vebus.paths import declared_leaves
-from mk2dbus.vebus.tables import SettingKind, flags, ram_variables, rows, settings
+from mk2dbus.vebus.tables import SettingKind, flags, ram_variables, settings
+from mk2dbus.vebus.tables import rows as rows_of
+
+from .common import DONE, command, print_columns
+from .names import chosen
 
 _NOT_FILLED = {
     "/HardwareVersion": "no request for it is known",
     "/Dc/0/Temperature": "RAM variable 21 is not documented: unit, sign and scale are not certain",
 }
 """Leaves that are always invalid, and why."""
+
+_COLUMNS = ("PATH", "TYPE", "ACCESS", "UNIT", "MEANING")
 
 _HEAD = """# Every path
 
@@ -50,25 +55,22 @@ def add_parsers(subparsers: argparse._SubParsersAction[Any]) -> None:
         description="List every path there can be on the bus, with type, unit, access and meaning. Needs no "
         "service; `mk2dbus list` shows what a running one has.",
     )
-    parser.add_argument("pattern", nargs="*", help="only these, e.g. '/Ac/*'")
+    parser.add_argument("globs", nargs="*", metavar="GLOB", help="only these, as for list, e.g. '/Ac/*'")
     parser.add_argument("--markdown", action="store_true", help="as docs/paths.md, with all there is")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=command(_paths))
 
 
-async def run(arguments: argparse.Namespace) -> int:
-    """List them."""
+async def _paths(arguments: argparse.Namespace) -> int:
     if arguments.markdown:
         print(markdown(), end="")
-        return 0
-    patterns = arguments.pattern or ["*"]
-    chosen = [
-        leaf
-        for leaf in declared_leaves()
-        if any(fnmatch.fnmatchcase(leaf.path, pattern) for pattern in patterns)
-    ]
-    for leaf in chosen:
-        print(f"{leaf.path}  {leaf.kind.value} {_access(leaf)} {leaf.unit}  {leaf.meaning}".rstrip())
-    return 0 if chosen else 1
+        return DONE
+    leaves = {leaf.path: leaf for leaf in declared_leaves()}
+    rows = [_COLUMNS]
+    for path in chosen(arguments.globs, leaves):
+        leaf = leaves[path]
+        rows.append((leaf.path, leaf.kind.value, _access(leaf), leaf.unit, leaf.meaning))
+    print_columns(rows)
+    return DONE
 
 
 def _access(leaf: Leaf) -> str:
@@ -130,7 +132,7 @@ def _modbus() -> Iterator[str]:
     paths = {leaf.path for leaf in declared_leaves()} | {
         leaf.path.replace("<n>", "0") for leaf in declared_leaves()
     }
-    for row in rows("modbus.csv"):
+    for row in rows_of("modbus.csv"):
         here = "yes" if row["path"] in paths else f"no: {row['why_not']}"
         if row["path"] in _NOT_FILLED:
             here = f"always invalid: {_NOT_FILLED[row['path']]}"

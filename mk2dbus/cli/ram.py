@@ -21,9 +21,11 @@ from .common import (
     confirmed,
     connected,
 )
+from .numbers import whole_within
 from .values import number, show
 
 MAX_ID = 0xFFFF
+MAX_DEVICE = 0xFF
 
 _RANGE = re.compile(r"(\w+)-(\w+)")
 
@@ -57,7 +59,13 @@ def add_parsers(subparsers: Any) -> None:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_bus_arguments(parser)
-    parser.add_argument("--device", type=int, default=0, metavar="N", help="as in /Devices/N (default: 0)")
+    parser.add_argument(
+        "--device",
+        type=whole_within(0, MAX_DEVICE),
+        default=0,
+        metavar="N",
+        help="as in /Devices/N (default: 0)",
+    )
 
 
 def _id(text: str) -> int:
@@ -86,6 +94,10 @@ def _line(id: int, value: Shown, raw: int) -> str:
     return f"{id:<5}  {raw:<5}  0x{raw:04X}  {'---' if value is None else show(value)}"
 
 
+def _naming(id: int, error: Exception) -> str:
+    return str(error) if "RAM variable" in str(error) else f"RAM variable {id}: {error}"
+
+
 async def _read(arguments: argparse.Namespace) -> int:
     code = DONE
     async with connected(arguments) as client:
@@ -95,7 +107,7 @@ async def _read(arguments: argparse.Namespace) -> int:
             except NotOffered:
                 raise
             except CallFailed as error:
-                code = complain(f"RAM variable {id}: {error}", FAILED)
+                code = complain(_naming(id, error), FAILED)
                 continue
             print(_line(id, value, raw))
     return code
@@ -110,6 +122,11 @@ async def _write(arguments: argparse.Namespace) -> int:
             print(f"RAM variable {id} of device {arguments.device}: {before} → {show(arguments.value)}")
             if not await confirmed("Write?"):
                 return complain("nothing was written", FAILED)
-        value, raw = await client.write_ram(arguments.device, id, arguments.value)
+        try:
+            value, raw = await client.write_ram(arguments.device, id, arguments.value)
+        except NotOffered:
+            raise
+        except CallFailed as error:
+            return complain(_naming(id, error), FAILED)
     print(_line(id, value, raw))
     return DONE

@@ -16,7 +16,7 @@ from mk2dbus.bus.names import ERROR_PREFIX
 from mk2dbus.items import OutOfRange
 
 from .archive import Archive, SavedDevice, load
-from .assign import naming, print_preview
+from .assign import print_preview
 from .backup import add_wait_argument, note
 from .common import (
     DONE,
@@ -28,6 +28,7 @@ from .common import (
     complain,
     confirmed,
     connected,
+    naming,
     print_columns,
 )
 from .compare import differences, identity

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import sys
 from functools import partial
@@ -29,9 +30,11 @@ from mk2dbus.state import default_state_dir
 from mk2dbus.systemd import Notifier
 from mk2dbus.vebus.options import DEFAULTS, Options
 
+from .numbers import whole_within, within
 from .private import add_serial_numbers_argument
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -75,7 +78,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[Any]) -> None:
     )
     parser.add_argument(
         "--poll-interval",
-        type=_interval,
+        type=within(0.1, 2),
         default=DEFAULTS.poll_interval_s,
         metavar="SECONDS",
         help="how often fast values are read where the line allows it, 0.1 to 2 (default: 0.1)",
@@ -94,7 +97,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[Any]) -> None:
     )
     parser.add_argument(
         "--device-instance",
-        type=_instance,
+        type=whole_within(0, MAX_INSTANCE),
         metavar="N",
         help="value of /DeviceInstance, where the settings of Venus have no other (default: the last one, "
         f"{DEFAULT_INSTANCE} at first)",
@@ -125,20 +128,6 @@ def add_parsers(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.set_defaults(run=run)
 
 
-def _instance(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= MAX_INSTANCE:
-        raise argparse.ArgumentTypeError(f"must be 0 to {MAX_INSTANCE}")
-    return number
-
-
-def _interval(text: str) -> float:
-    seconds = float(text)
-    if not 0.1 <= seconds <= 2:
-        raise argparse.ArgumentTypeError("must be 0.1 to 2")
-    return seconds
-
-
 def _fail(text: str, code: int) -> int:
     print(f"mk2dbus run: {text}", file=sys.stderr)
     return code
@@ -152,7 +141,9 @@ async def run(arguments: argparse.Namespace) -> int:
 
         arguments.simulate = arguments.simulate or DEFAULT_PROFILE
         if arguments.simulate not in PROFILES:
-            return _fail(f"no profile {arguments.simulate!r}; there are {', '.join(PROFILES)}", EXIT_USAGE)
+            return _fail(
+                f"unknown profile {arguments.simulate!r}; there are {', '.join(PROFILES)}", EXIT_USAGE
+            )
     elif arguments.sim_control is not None:
         return _fail("--sim-control needs --simulate", EXIT_USAGE)
     suffix = arguments.name
@@ -185,7 +176,9 @@ async def run(arguments: argparse.Namespace) -> int:
     manager = Notifier.from_environment()
     service = asyncio.ensure_future(serve(config, partial(_announce, manager), manager))
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    # Started with nohup it outlives its terminal.
+    signals = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in signals:
         loop.add_signal_handler(number, _stop, service, manager)
     try:
         await service
@@ -196,13 +189,18 @@ async def run(arguments: argparse.Namespace) -> int:
         return _fail(str(error), EXIT_FAILED)
     finally:
         log_counts.cancel()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in signals:
             loop.remove_signal_handler(number)
     return EXIT_OK
 
 
 def _announce(manager: Notifier, line: str) -> None:
-    print(line, flush=True)
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        # Python would complain again when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        logging.getLogger(__name__).warning("%s; that cannot be said on stdout: %s", line, error.strerror)
     manager.ready(line)
 
 

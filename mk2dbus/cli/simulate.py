@@ -15,6 +15,8 @@ from typing import Any
 from mk2dbus.simulator import DEFAULT_PROFILE, PROFILES, Simulator, UnknownProfileError
 from mk2dbus.simulator.control import Control, Responder
 
+from .numbers import within
+
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -48,7 +50,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[Any]) -> None:
     )
     parser.add_argument(
         "--latency",
-        type=milliseconds,
+        type=within(0, 10_000),
         default=15.0,
         metavar="MS",
         help="time the inverter takes to answer (default: 15)",
@@ -156,11 +158,3 @@ def _typed(reply: Callable[[str], str]) -> Iterator[None]:
     finally:
         loop.remove_signal_handler(signal.SIGCONT)
         loop.remove_reader(descriptor)
-
-
-def milliseconds(text: str) -> float:
-    """A time in ms from the command line."""
-    value = float(text)
-    if not 0 <= value <= 10_000:
-        raise ValueError(text)
-    return value

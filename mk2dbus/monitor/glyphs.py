@@ -12,7 +12,8 @@ class Glyphs:
 
     ``rising`` and ``falling`` fill a cell of a graph from its foot or its top, from empty to full;
     ``partial`` are the last cells of a bar, from nearly empty to nearly full. ``frame``: corners from the
-    upper left on, horizontal, vertical. ``lamps``: a LED that is off, on, blinking as it is lit, and blinking
+    upper left on, horizontal, vertical. ``joints``: where a line leaves an edge to the right, to the left,
+    downwards, upwards. ``lamps``: a LED that is off, on, blinking as it is lit, and blinking
     as it is dark.
     """
 
@@ -23,6 +24,7 @@ class Glyphs:
     full: str
     empty: str
     frame: str
+    joints: str
     right: str
     left: str
     down: str
@@ -44,11 +46,12 @@ _ASCII: Mapping[int, str] = str.maketrans({"°": "", "→": "->", "…": "...", 
 UNICODE = Glyphs(
     ascii=False,
     rising=" ▁▂▃▄▅▆▇█",
-    falling=" ▀█",
+    falling=" ▔▀█",
     partial="▏▎▍▌▋▊▉",
     full="█",
     empty="░",
     frame="┌┐└┘─│",
+    joints="├┤┬┴",
     right="▶",
     left="◀",
     down="▼",
@@ -67,6 +70,7 @@ ASCII = Glyphs(
     full="#",
     empty=".",
     frame="++++-|",
+    joints="++++",
     right=">",
     left="<",
     down="v",

@@ -19,6 +19,8 @@ LEDS = ("Mains", "Bulk", "Absorption", "Float", "Inverter", "Overload", "LowBatt
 """As on the front panel: the left column, then the right one."""
 
 _NOT_CONNECTED = 240
+_NO_CURRENT_A = 0.05
+"""Shown as 0.0."""
 _ALARMS, _VEBUS_ALARM = "/Alarms/", "/Alarms/VeBusError"
 
 
@@ -43,6 +45,8 @@ class Side:
     power_text: str
     phases: tuple[Phase, ...]
     extra: str = ""
+    connected: bool = True
+    """False for an input that is open: what is measured there feeds nothing."""
 
     @property
     def hertz(self) -> str:
@@ -59,8 +63,15 @@ class Battery:
     volts_text: str
     amperes: float | None
     amperes_text: str
+    percent: float | None
+    """State of charge."""
     charge: str
     temperature: str
+
+    @property
+    def resting(self) -> bool:
+        """Whether nothing goes in or out: power without current is what the inverter needs for itself."""
+        return self.amperes is not None and abs(self.amperes) < _NO_CURRENT_A
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +107,9 @@ class Overview:
     name: str
     state: str
     mode: str
+    charge_limit: str
+    setpoints: tuple[str, ...]
+    """Of an ESS, one for each phase that has one."""
     input: Side
     battery: Battery
     output: Side
@@ -121,6 +135,10 @@ def overview(items: Items) -> Overview:
         name=items.known("/CustomName"),
         state=items.text("/State"),
         mode=items.text("/Mode"),
+        charge_limit=items.known("/Dc/0/MaxChargeCurrent"),
+        setpoints=tuple(
+            filter(None, (items.known(f"/Hub4/{phase}/AcPowerSetpoint") for phase in phases)),
+        ),
         input=_input(items, phases),
         battery=Battery(
             power=items.number("/Dc/0/Power"),
@@ -129,6 +147,7 @@ def overview(items: Items) -> Overview:
             volts_text=items.text("/Dc/0/Voltage"),
             amperes=items.number("/Dc/0/Current"),
             amperes_text=items.text("/Dc/0/Current"),
+            percent=items.number("/Soc"),
             charge=items.known("/Soc"),
             temperature=items.known("/Dc/0/Temperature"),
         ),
@@ -153,12 +172,18 @@ def _input(items: Items, phases: tuple[str, ...]) -> Side:
     extra = f"limit {limit}" if limit else ""
     several = (items.whole("/Ac/NumberOfAcInputs") or 1) > 1
     title = f"AC input {active + 1}" if several and active in (0, 1) else "AC input"
-    if active == _NOT_CONNECTED or items.whole("/Ac/ActiveIn/Connected") == 0:
-        extra = "  ".join(filter(None, ("not connected", extra)))
-    return _side(items, title, "/Ac/ActiveIn", phases, extra)
+    connected = active != _NOT_CONNECTED and items.whole("/Ac/ActiveIn/Connected") != 0
+    return _side(items, title, "/Ac/ActiveIn", phases, extra, connected)
 
 
-def _side(items: Items, title: str, folder: str, phases: tuple[str, ...], extra: str = "") -> Side:
+def _side(
+    items: Items,
+    title: str,
+    folder: str,
+    phases: tuple[str, ...],
+    extra: str = "",
+    connected: bool = True,
+) -> Side:
     power, text = _power(items, folder)
     return Side(
         title,
@@ -166,6 +191,7 @@ def _side(items: Items, title: str, folder: str, phases: tuple[str, ...], extra:
         text,
         tuple(_phase(items, phase, f"{folder}/{phase}") for phase in phases),
         extra,
+        connected,
     )
 
 

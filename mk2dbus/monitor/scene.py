@@ -45,7 +45,7 @@ SERIES = {
 
 @dataclass(slots=True)
 class Scene:
-    """What is to be seen. ``now`` is the time of the histories, ``lit`` the phase of what blinks."""
+    """What is to be seen. ``now`` is the time of the histories, ``step`` counts for what moves and blinks."""
 
     service: str
     glyphs: Glyphs
@@ -54,13 +54,20 @@ class Scene:
     show_notes: bool = True
     dialog: Dialog = None
     now: float = 0.0
-    lit: bool = True
+    step: int = 0
+    gone: str = "service"
+    """What is missing while the items are not there."""
     items: Items = field(init=False)
     histories: dict[str, History] = field(default_factory=dict)
     """By the name of a series, or the path of a figure of the line."""
 
     def __post_init__(self) -> None:
         self.items = Items(self.glyphs.clean)
+
+    @property
+    def lit(self) -> bool:
+        """The phase of what blinks."""
+        return self.step % 2 == 0
 
     def overview(self) -> Overview:
         return overview(self.items)
@@ -75,7 +82,7 @@ class Scene:
     def tick(self, now: float) -> None:
         """Take the values of this moment into the histories."""
         self.now = now
-        self.lit = int(now * 2) % 2 == 0
+        self.step = int(now * 2)
         battery = self.items.number
         view = self.overview()
         for name, value in (

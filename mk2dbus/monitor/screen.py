@@ -65,8 +65,10 @@ class Screen:
         self._scene.items.update(changes)
         self._changed()
 
-    def there(self, there: bool) -> None:
+    def there(self, there: bool, what: str = "service") -> None:
+        """The service, or the bus, came or went."""
         self._scene.items.there = there
+        self._scene.gone = what
         if not there:
             self._scene.items.clear()
         self._changed()

@@ -18,7 +18,7 @@ from prompt_toolkit.output import ColorDepth, Output, create_output
 from prompt_toolkit.styles import Style
 
 from .dialog import BACKSPACE, ENTER, ESCAPE
-from .text import Line
+from .text import Line, length
 
 QUIT, REDRAW, SUSPEND, TAB = "quit", "redraw", "suspend", "tab"
 """Keys that are no characters, beside those of a dialog."""
@@ -128,8 +128,9 @@ class Terminal:
         for row, (line, before) in enumerate(zip(lines, known, strict=True)):
             if line == before:
                 continue
-            output.cursor_goto(row + 1, 1)
-            for style, text in line:
+            column, changed = _changed(line, before or ())
+            output.cursor_goto(row + 1, column + 1)
+            for style, text in changed:
                 if style:
                     output.set_attributes(self._attributes[style], self._depth)
                 output.write(text)
@@ -191,6 +192,17 @@ class Terminal:
                 self._on_key(press.key)
             elif press.key in _KEYS:
                 self._on_key(_KEYS[press.key])
+
+
+def _changed(line: Line, before: Line) -> tuple[int, Line]:
+    """What of a line has to be written, and in which column it begins; both are equally wide."""
+    start, end = 0, 0
+    shortest = min(len(line), len(before))
+    while start < shortest and line[start] == before[start]:
+        start += 1
+    while end < shortest - start and line[-1 - end] == before[-1 - end]:
+        end += 1
+    return length(line[:start]), line[start : len(line) - end]
 
 
 def _paper() -> TextIO:

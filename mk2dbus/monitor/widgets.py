@@ -120,35 +120,59 @@ def _rising(cells: Sequence[float | None], rows: int, style: str, glyphs: Glyphs
 
 
 def _falling(cells: Sequence[float | None], rows: int, glyphs: Glyphs) -> list[Line]:
-    """Columns that hang from zero."""
+    """Columns that hang from zero; what is below it is seen, however little."""
     levels = len(glyphs.falling) - 1
-    depths = [0 if cell is None else round(cell * levels) for cell in cells]
+    depths = [max(1, round(cell * levels)) if cell else 0 for cell in cells]
     return [
         (("discharge", "".join(glyphs.falling[min(levels, max(0, d - row * levels))] for d in depths)),)
         for row in range(rows)
     ]
 
 
+def pipe(way: int, columns: int, step: int, glyphs: Glyphs) -> Line:
+    """A line between two boxes; an arrow runs along it with each step, forwards (1) or backwards (-1)."""
+    across = glyphs.frame[4]
+    if not way:
+        return (("frame", across * columns),)
+    before = step % columns if way > 0 else columns - 1 - step % columns
+    arrow = ("flow", glyphs.right if way > 0 else glyphs.left)
+    return (("frame", across * before), arrow, ("frame", across * (columns - 1 - before)))
+
+
 def box(
-    title: str, lines: Sequence[Line], columns: int, rows: int, glyphs: Glyphs, mark: str = ""
+    title: str,
+    lines: Sequence[Line],
+    columns: int,
+    rows: int,
+    glyphs: Glyphs,
+    *,
+    mark: Span = ("", ""),
+    foot: bool = False,
+    edge: str = "frame",
 ) -> list[Line]:
-    """A frame of ``rows`` lines altogether; ``mark`` is a sign in the middle of its upper edge."""
+    """A frame of ``rows`` lines altogether, its edges in the style ``edge``.
+
+    ``mark`` is a sign in the middle of its upper edge; ``foot``: a line leaves the middle of the lower one.
+    """
     upper_left, upper_right, lower_left, lower_right, across, down = tuple(glyphs.frame)
     inner = columns - 2
     shown = cut(title, inner - 4, glyphs.more)
-    heading: list[Span] = [("frame", upper_left + across), ("title", f" {shown} ")]
+    heading: list[Span] = [(edge, upper_left + across), ("title", f" {shown} ")]
     rest = inner - width(shown) - 3
     before = inner // 2 - (inner - rest)
-    if mark and before >= 1:
-        heading += [("frame", across * before), ("flow", mark), ("frame", across * (rest - before - 1))]
+    if mark[1] and before >= 1:
+        heading += [(edge, across * before), mark, (edge, across * (rest - before - 1))]
     else:
-        heading.append(("frame", across * rest))
-    heading.append(("frame", upper_right))
+        heading.append((edge, across * rest))
+    heading.append((edge, upper_right))
     found: list[Line] = [tuple(heading)]
     for row in range(rows - 2):
         inside = fit((("", " "), *(lines[row] if row < len(lines) else EMPTY)), inner)
-        found.append((("frame", down), *inside, ("frame", down)))
-    found.append((("frame", lower_left + across * inner + lower_right),))
+        found.append(((edge, down), *inside, (edge, down)))
+    lower = across * inner
+    if foot:
+        lower = lower[: inner // 2] + glyphs.joints[2] + lower[inner // 2 + 1 :]
+    found.append(((edge, lower_left + lower + lower_right),))
     return found
 
 

@@ -19,7 +19,7 @@ _mk2dbus() {
             options='-h --help'
             kind=file ;;
         list)
-            options='-h --help --service --bus --changed --writable --json --csv'
+            options='-h --help --service --bus --changed --known --writable --json --csv'
             kind=item ;;
         get)
             options='-h --help --service --bus'
@@ -27,12 +27,15 @@ _mk2dbus() {
         set)
             options='-h --help --service --bus --ram-only --dry-run --yes'
             kind=item ;;
+        watch)
+            options='-h --help --service --bus --json'
+            kind=item ;;
         monitor)
             options='-h --help --service --bus --line --ascii --no-ascii --note'
             kind=options ;;
         paths)
             options='-h --help --markdown'
-            kind=text ;;
+            kind=item ;;
         backup)
             options='-h --help --service --bus --wait --force'
             kind=file ;;
@@ -65,12 +68,12 @@ _mk2dbus() {
             kind=file ;;
         '')
             options='-h --help --version'
-            kind='words:run simulate sim list get set monitor paths backup diff restore read-ram write-ram install uninstall doctor capture replay' ;;
+            kind='words:run simulate sim list get set watch monitor paths backup diff restore read-ram write-ram install uninstall doctor capture replay' ;;
     esac
 
     # The value of an option, or an argument.
     value=${_mk2dbus_values["$command $previous"]-}
-    if [[ -n $value ]]; then kind=$value; elif [[ $current == -* ]]; then kind=options; fi
+    if [[ -n $value && $current != -* ]]; then kind=$value; elif [[ $current == -* ]]; then kind=options; fi
     case $kind in
         options) COMPREPLY=($(compgen -W "$options" -- "$current")) ;;
         words:*) COMPREPLY=($(compgen -W "${kind#words:}" -- "$current")) ;;
@@ -86,7 +89,8 @@ complete -F _mk2dbus mk2dbus
 # What follows an option that takes a value.
 declare -gA _mk2dbus_values=(
     ['run --tty']=port
-    ['run --sim-control']=text
+    ['run --simulate']='words:multiplus2 multiplus2-ess multiplus-old quattro quattro3 ess3 parallel3 parallel-3phase mixed big split2 sensors bms dmc nodevice'
+    ['run --sim-control']=file
     ['run --baudrate']='words:auto 2400 115200'
     ['run --pipeline']='words:1 2 3'
     ['run --poll-interval']=text
@@ -106,6 +110,8 @@ declare -gA _mk2dbus_values=(
     ['get --bus']='words:system session'
     ['set --service']=text
     ['set --bus']='words:system session'
+    ['watch --service']=text
+    ['watch --bus']='words:system session'
     ['monitor --service']=text
     ['monitor --bus']='words:system session'
     ['monitor --note']=text

@@ -85,7 +85,7 @@ async def test_get(bench: Any, shell: Shell) -> None:
     assert await shell.run("get", "/Dc") == (0, ["/Dc/0/Voltage 24.12V", "/Dc/0/Current ---"], "")
     code, lines, errors = await shell.run("get", "/Nothing", "/State")
     assert (code, lines) == (1, ["/State Float"])
-    assert errors == "mk2dbus: /Nothing: there is no object /Nothing\n"
+    assert errors == "mk2dbus: there is no object /Nothing\n"
 
 
 async def test_set(bench: Any, shell: Shell) -> None:

@@ -356,7 +356,11 @@ def edited(saved: Path, old: str, new: str) -> str:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("Low = { value = 45.0", "Low = { value = 99.0", "Low cannot be 99 V; it takes 37 to 60 V"),
+        (
+            "Low = { value = 45.0",
+            "Low = { value = 99.0",
+            "Low cannot be 99 V; it takes a number from 37 to 60 V",
+        ),
         ("[device.flags]", "[device.flags]\nInvented = 1", "device 0 has no Invented"),
         ("[device.flags]", "[device.flags]\nNotApplicable = 1", "device 0 has no value for NotApplicable"),
         ("[device.read_only]", "Leader = 1\n[device.other]", "Leader is read-only"),

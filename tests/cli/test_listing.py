@@ -84,6 +84,27 @@ async def test_changed_and_writable(house: House, sh: Shell) -> None:
     ]
 
 
+async def test_known(house: House, sh: Shell) -> None:
+    assert paths((await sh("list", "Absorption")).lines) == [
+        setting("Absorption"),
+        "/Devices/0/RamOnly/Absorption",
+    ]
+    assert paths((await sh("list", "Absorption", "--known")).lines) == [setting("Absorption")]
+
+
+async def test_get_of_what_is_none(house: House, sh: Shell) -> None:
+    """What is no path would make the bus end the connection."""
+    assert (await sh("get", "/Dc/0/Voltage/")).out == "50.50V\n"
+    for word, said in (
+        ("/Dc//0", "'/Dc//0' is no path"),
+        ("/Dc/0 ", "'/Dc/0 ' is no path"),
+        ("/Nothing", "there is no object /Nothing"),
+    ):
+        got = await sh("get", word)
+        assert (got.code, got.err) == (1, f"mk2dbus: {said}\n")
+    assert (await sh("set", "/Mode/x y", "3")).err == "mk2dbus: '/Mode/x y' is no path\n"
+
+
 async def test_json(house: House, sh: Shell) -> None:
     listed = await sh("list", "--json")
     records = {record["path"]: record for record in json.loads(listed.out)}

@@ -31,14 +31,14 @@ def test_one_phase() -> None:
     assert shown[:12] == block("""
         MultiPlus-II 48/3000/35-50 (cellar)              com.victronenergy.vebus.ttyUSB0
         ┌─ AC input ───────────┐   ┌─ Inverter/charger ─────┐   ┌─ AC output ──────────┐
-        │    1234W █████████▉░░│ ▶ │ Bulk                   │ ▶ │     420W ███▍░░░░░░░░│
+        │    1234W █████████▉░░├▶──┤ Bulk                   ├▶──┤     420W ███▍░░░░░░░░│
         │ 230V  5.4A  50.0Hz   │   │ mode On                │   │ 230V  1.8A  50.0Hz   │
         │ limit 35.0A          │   │ a full bar is 1.5 kW   │   │                      │
-        └──────────────────────┘   └────────────────────────┘   └──────────────────────┘
+        └──────────────────────┘   └────────────┬───────────┘   └──────────────────────┘
         ┌─ Front panel ────────┐   ┌─ Battery ──▼───────────┐   ┌─ Alarms ─────────────┐
         │ ● Mains   ◉ Inverter │   │     814W ███████▋░░░░░░│   │ none                 │
-        │ ● Bulk    ○ Overload │   │ 50.53V  16.1A          │   │                      │
-        │ ○ Absorp. ◎ Low batt │   │ charged 81.0%  21.0°C  │   │                      │
+        │ ● Bulk    ○ Overload │   │ 50.53V  16.1A  21.0°C  │   │                      │
+        │ ○ Absorp. ◎ Low batt │   │    81.0% ███████████▍░░│   │                      │
         │ ○ Float   ○ Temp     │   │ charging               │   │                      │
         └──────────────────────┘   └────────────────────────┘   └──────────────────────┘
     """)
@@ -49,23 +49,23 @@ def test_three_phases_in_ascii() -> None:
     shown = drawn(scene(SYSTEM, phases(3), devices(3), glyphs=ASCII), 80, 24)
     assert shown[1:19] == block("""
         +- AC input -----------+   +- Inverter/charger -----+   +- AC output ----------+
-        |    1234W ##########..| > | Bulk                   | > |     420W ###.........|
+        |    1234W ##########..+>--+ Bulk                   +>--+     420W ###.........|
         | L1 230V   5.4A   410W|   | mode On                |   | L1 230V   1.8A   137W|
         | L2 231V   5.4A   410W|   | a full bar is 1.5 kW   |   | L2 231V   1.8A   137W|
         | L3 232V   5.4A   410W|   |                        |   | L3 232V   1.8A   137W|
         | 50.0Hz  limit 35.0A  |   |                        |   | 50.0Hz               |
-        +----------------------+   +------------------------+   +----------------------+
+        +----------------------+   +------------+-----------+   +----------------------+
         +- Front panel --------+   +- Battery --v-----------+   +- Alarms -------------+
         | * Mains   + Inverter |   |     814W ########......|   | none                 |
-        | * Bulk    . Overload |   | 50.53V  16.1A          |   |                      |
-        | . Absorp. - Low batt |   | charged 81.0%  21.0C   |   |                      |
+        | * Bulk    . Overload |   | 50.53V  16.1A  21.0C   |   |                      |
+        | . Absorp. - Low batt |   |    81.0% ###########...|   |                      |
         | . Float   . Temp     |   | charging               |   |                      |
         +----------------------+   +------------------------+   +----------------------+
          Device  Serial       Input  Inverter  Output
          0       HQ222300000   411W      271W    140W
          1       HQ222300001   411W      271W    140W
          2       HQ222300002   411W      271W    140W
-        Battery voltage             last 1 min   Battery current             last 1 min
+        Battery voltage  50.53V     last 1 min   Battery current  16.1A      last 1 min
     """)
 
 
@@ -118,18 +118,76 @@ def test_nothing_is_made_up(size: tuple[int, int]) -> None:
     shown = "\n".join(drawn(scene(unknown, {"/Connected": (0, "no")}), *size))
     assert "no connection to the inverter" in shown
     assert "not known" in shown
-    assert not any(character in shown for character in "█▉▊▋▌▍▎▏●◉◎▶◀▼▲")
+    assert not any(character in shown for character in "█▉▊▋▌▍▎▏●◉◎▶◀▼▲├┤┬┴")
+    assert "full bar" not in shown
 
 
 def test_power_both_ways() -> None:
     discharging = {"/Dc/0/Power": (-300.0, "-300W"), "/Ac/ActiveIn/P": (-120.0, "-120W")}
     view = scene(SYSTEM, phases(1), discharging)
     wide, small = drawn(view, 80, 24), drawn(view, 40, 12)
-    assert "│ ◀ │" in wide[2]
+    assert "├──◀┤ Bulk" in wide[2]
     assert "── Battery ──▲──" in wide[6].replace("┌─", "──")
     assert "discharging" in wide[10]
     assert "AC input     -120W ◀ " in small[2]
     assert "Battery      -300W ▲ " in small[4]
+
+
+def test_what_flows_runs_along_a_line() -> None:
+    view = scene(SYSTEM, phases(1), {"/Dc/0/Power": (-300.0, "-300W"), "/Ac/ActiveIn/P": (-120.0, "-120W")})
+    seen = []
+    for now in (10.0, 10.5, 11.0, 11.5):
+        view.tick(now)
+        line = drawn(view, 80, 24)[2]
+        seen.append((line[23:28], line[52:57]))
+    assert seen == [("├◀──┤", "├──▶┤"), ("├──◀┤", "├▶──┤"), ("├─◀─┤", "├─▶─┤"), ("├◀──┤", "├──▶┤")]
+    assert [drawn(view, columns, 24)[2].count("─") for columns in (80, 120, 200)] == [4, 8, 16]
+
+
+def test_nothing_flows() -> None:
+    """A line without an arrow; no line where the input is open."""
+    nothing = {"/Ac/Out/P": (0.0, "0W"), "/Dc/0/Power": (42.0, "42W"), "/Dc/0/Current": (0.0, "0.0A")}
+    shown = drawn(scene(SYSTEM, phases(1), nothing, {"/Ac/ActiveIn/ActiveInput": (240, "none")}), 80, 24)
+    assert "│   │ Bulk                   ├───┤       0W" in shown[2]
+    assert "│ not connected " in shown[3]
+    # What the inverter needs for itself is not charging.
+    assert "─ Battery ──┴─" in shown[6]
+    assert "charging" not in "".join(shown)
+    small = drawn(scene(SYSTEM, phases(1), nothing), 40, 12)
+    assert small[4].startswith("Battery        42W   ")
+
+
+def test_setpoints_and_charge_limit() -> None:
+    ess = {"/Hub4/L1/AcPowerSetpoint": (-500.0, "-500W"), "/Hub4/L2/AcPowerSetpoint": (None, "---")}
+    limit = {"/Dc/0/MaxChargeCurrent": (35.0, "35.0A")}
+    shown = "\n".join(drawn(scene(SYSTEM, phases(2), ess, limit), 120, 40))
+    assert "mode On  setpoint -500W " in shown
+    assert "charge limit 35.0A" in shown
+
+
+@pytest.mark.parametrize(
+    ("level", "style"), [(None, "frame"), (0, "frame"), (1, "warn"), (2, "bad")], ids=str
+)
+def test_the_box_of_alarms_has_their_colour(level: int | None, style: str) -> None:
+    line = draw(scene(SYSTEM, phases(1), {"/Alarms/LowBattery": (level, "")}), 80, 24)[6]
+    assert line[-1] == (style, "┐")
+
+
+def test_what_was_said_leaves_the_keys() -> None:
+    shown = drawn(scene(SYSTEM, dialog=Said("nothing was written")), 80, 24)
+    assert shown[-2:] == ["nothing was written", "m mode  l limit  Tab line  ? help  q quit"]
+
+
+def test_keys_that_matter_most_stay() -> None:
+    shown = {columns: drawn(scene(SYSTEM), columns, 6)[-1] for columns in (42, 40, 30, 20, 10, 3)}
+    assert shown == {
+        42: "m mode  l limit  Tab line  ? help  q quit",
+        40: "m mode l limit Tab line ? help q quit",
+        30: "l limit Tab line ? help q quit",
+        20: "? help  q quit",
+        10: "q quit",
+        3: "q q",
+    }
 
 
 def test_volt_amperes_where_watts_are_not_told() -> None:
@@ -141,7 +199,10 @@ def test_inputs() -> None:
     two = {"/Ac/NumberOfAcInputs": (2, "2"), "/Ac/ActiveIn/ActiveInput": (1, "AC-in 2")}
     assert "─ AC input 2 ─" in drawn(scene(SYSTEM, two), 80, 24)[1]
     none = {"/Ac/ActiveIn/ActiveInput": (240, "disconnected")}
-    assert "not connected" in drawn(scene(SYSTEM, two, none), 80, 24)[4]
+    for system in (scene(SYSTEM, phases(1), two, none), scene(SYSTEM, phases(3), two, none)):
+        shown = drawn(system, 80, 24)
+        assert [line[2:23].rstrip() for line in shown[3:5]] == ["not connected", "limit 35.0A"]
+        assert "  not connected  limit 35.0A" in drawn(system, 40, 12)
 
 
 def test_alarms_are_in_words_the_worst_first() -> None:
@@ -152,9 +213,9 @@ def test_alarms_are_in_words_the_worst_first() -> None:
         "/VebusError": (3, "Not all devices are there"),
     }
     shown = drawn(scene(SYSTEM, phases(1), alarms), 120, 24)
-    assert [line[82:].strip(" │") for line in shown[7:10]] == [
+    assert [line[80:].strip(" │") for line in shown[7:10]] == [
         "L1 Overload",
-        "VE.Bus error: Not all devices are …",
+        "VE.Bus error: Not all devices ar…",
         "High temperature (warning)",
     ]
     small = drawn(scene(SYSTEM, phases(1), alarms), 40, 9)
@@ -214,7 +275,7 @@ VOLTS = Scale("V", 1, least=1.0, signed=False)
     ("values", "rows", "scale", "glyphs", "expected"),
     [
         ([0, 2, None, 4, 8], 2, SIGNED, UNICODE, ["   8W    █", "   0W▁▄ ██"]),
-        ([8, 4, -8, -2], 2, SIGNED, UNICODE, ["   8W█▄  ", "  -8W  █ "]),
+        ([8, 4, -8, -2], 2, SIGNED, UNICODE, ["   8W█▄  ", "  -8W  █▔"]),
         ([8, 4, -8, -16], 3, SIGNED, ASCII, ["   8W|:  ", "       ||", " -16W   |"]),
         ([-8, -8], 2, SIGNED, UNICODE, ["   0W██", "  -8W██"]),
         ([8, -0.1], 1, SIGNED, UNICODE, ["   8W█▁"]),
@@ -243,7 +304,7 @@ def test_graphs_over_time() -> None:
         view.items.update(told({"/Dc/0/Current": (amperes, f"{amperes:.1f}A")}))
         view.tick(1000.0 + second)
     shown = drawn(view, 80, 24)
-    assert shown[12] == "Battery voltage             last 5 min   Battery current             last 5 min"
+    assert shown[12] == "Battery voltage  50.53V     last 5 min   Battery current  -0.4A      last 5 min"
     assert [line[41:].split()[0] for line in (shown[13], shown[14], shown[16])] == ["20A", "0A", "-20A"]
     assert "█" in shown[13][48:]
     assert "█" in shown[15][48:]
@@ -254,7 +315,7 @@ def test_notes() -> None:
     view = scene(SYSTEM, phases(1), notes=notes)
     shown = drawn(view, 80, 24)
     assert shown[12:15] == [notes[0], notes[1][:80], notes[1][80:]]
-    assert shown[-1].endswith("n notes")
+    assert "n notes" in shown[-1]
     view.show_notes = False
     assert notes[0] not in drawn(view, 80, 24)
     view.page = Page.HELP

@@ -148,8 +148,8 @@ def test_limit_is_typed() -> None:
 @pytest.mark.parametrize(
     ("keys", "wrong"),
     [
-        ("99", "/Ac/ActiveIn/CurrentLimit cannot be 99 A; it takes 1 to 50 A"),
-        ("-3", "/Ac/ActiveIn/CurrentLimit cannot be -3 A; it takes 1 to 50 A"),
+        ("99", "/Ac/ActiveIn/CurrentLimit cannot be 99 A; it takes a number from 1 to 50 A"),
+        ("-3", "/Ac/ActiveIn/CurrentLimit cannot be -3 A; it takes a number from 1 to 50 A"),
         ("x", "'x' is no number"),
         ("", "'' is no number"),
         ("nan", "'nan' is no number"),
@@ -187,6 +187,8 @@ class Fake:
         self.error: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
+        self.after: ItemView | None = None
+        """What there is after a write; None: what was written."""
         self._views = {MODE: MODE_VIEW, LIMIT: LIMIT_VIEW}
 
     async def view(self, path: str) -> ItemView:
@@ -203,7 +205,8 @@ class Fake:
         if self.error is not None:
             raise self.error
         self.written.append((path, value))
-        self._views[path] = dataclasses.replace(self._views[path], text=MODES.get(int(value), f"{value}A"))
+        text = MODES.get(int(value), f"{value}A")
+        self._views[path] = self.after or dataclasses.replace(self._views[path], text=text)
 
 
 class Bench:
@@ -237,6 +240,16 @@ async def test_controls_write_what_was_confirmed() -> None:
     assert bench.shown is None
     await bench.press("l", "2", "0", ENTER, "y")
     assert bench.service.written[1:] == [(LIMIT, 20)]
+    await bench.controls.close()
+
+
+async def test_what_was_confirmed_is_said_even_where_it_is_not_known_now() -> None:
+    bench = Bench()
+    unknown = dataclasses.replace(MODE_VIEW, value=None, text="---")
+    await bench.press("m", "1")
+    bench.service.after = unknown
+    await bench.press("y")
+    assert bench.shown == Said("Mode On → Charger only", good=True)
     await bench.controls.close()
 
 

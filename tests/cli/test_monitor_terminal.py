@@ -144,6 +144,15 @@ async def test_the_whole_road(dbus_daemon: Daemon, tmp_path: Path, monitors: Mon
             assert "MultiPlus-II" not in screen.text
             await service.start("--tty", str(simulator.port))
             await screen.shows("MultiPlus-II", "Battery")
+            dbus_daemon.kill()
+            await screen.shows("the bus is gone; waiting for it")
+            assert "MultiPlus-II" not in screen.text
+            dbus_daemon.start()
+            await screen.shows("MultiPlus-II", "120V")
+            screen.press("l")
+            await screen.shows("Input current limit (now")
+            screen.press("\x1b")
+            await screen.until(lambda: "limit (now" not in screen.text)
             screen.press("q")
             assert await ended(process) == 0
             assert await service.stop() == 0
@@ -189,7 +198,7 @@ async def test_keys(flat: House, monitors: Monitors) -> None:
 
 async def test_resize(flat: House, monitors: Monitors) -> None:
     screen, process = await monitors.start("--ascii", NO_COLOR="1")
-    await screen.shows("+- Front panel", "a full bar is")
+    await screen.shows("+- Front panel", "mode On")
     for columns, rows, seen in ((40, 12, "Bulk   mode On"), (120, 40, "+- Front panel"), (20, 3, "q quit")):
         screen.resize(columns, rows)
         process.send_signal(signal.SIGWINCH)
@@ -291,7 +300,7 @@ def display(paper: Paper, view: Scene, ends: list[BaseException | None], keys: I
 
 @simulated
 async def test_only_what_changed_is_drawn_and_not_too_often() -> None:
-    paper, ends, drawings = Paper(), [], 0
+    paper, ends, drawings, total = Paper(), [], 0, 0
     loop = asyncio.get_running_loop()
     with create_pipe_input() as keys:
         screen = display(paper, scene(SYSTEM, phases(1)), ends, keys)
@@ -305,9 +314,13 @@ async def test_only_what_changed_is_drawn_and_not_too_often() -> None:
             await asyncio.sleep(0.02)
             written = paper.drain()
             drawings += bool(written)
-            # The line of the battery, and with a new second the graphs; not the box of the input.
+            # The line of the battery, what runs, and with a new second the graphs; nothing of the input.
             assert "230V" not in written
+            assert "1234W" not in written
+            total += len(written.encode())
         assert drawings == pytest.approx(60 / REFRESH_S, abs=2)
+        # So that a line of 19200 baud does, whatever happens: four drawings a second, the graphs once.
+        assert total / 60 < 1920
         await screen.close()
     assert paper.drain().endswith("\x1b[?1049l")
 

@@ -22,8 +22,13 @@ def test_the_document_is_what_the_declarations_say(capsys: pytest.CaptureFixture
 def test_some_paths(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["paths", "/Hub4/L?/*"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == [f"/Hub4/L{phase}/AcPowerSetpoint" for phase in (1, 2, 3)]
+    assert lines[0].split() == ["PATH", "TYPE", "ACCESS", "UNIT", "MEANING"]
+    paths = [f"/Hub4/L{phase}/AcPowerSetpoint" for phase in (1, 2, 3)]
+    assert [line.split()[0] for line in lines[1:]] == paths
     assert main(["paths", "/Nothing"]) == 1
+    assert capsys.readouterr().err == "mk2dbus: nothing fits '/Nothing'\n"
+    assert main(["paths", "AcPowerSetpoint"]) == 0
+    assert capsys.readouterr().out.splitlines() == lines
 
 
 def test_every_modbus_register_is_there_or_has_a_reason() -> None:

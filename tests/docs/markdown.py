@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / "docs"
+README = FOLDER.parent / "README.md"
 
 _FENCE = re.compile(r"^( *)(```+)\s*(\S*)\s*$")
 _COMMENT = re.compile(r"^ *<!-- ([a-zC-]+(?: [a-zC-]+)?)(?:: (.+?))? -->$")
@@ -96,9 +97,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Page:
-    """A page of the documentation."""
+    """A page of the documentation; ``name`` is its place as seen from docs/."""
 
     name: str
+    path: Path
     text: str
     blocks: tuple[Block, ...]
     on: str
@@ -106,15 +108,16 @@ class Page:
 
 
 def pages() -> list[Page]:
-    """All pages."""
-    return [read(path) for path in sorted(FOLDER.glob("*.md"))]
+    """All pages, and the README of the project."""
+    return [read(path) for path in (*sorted(FOLDER.glob("*.md")), README)]
 
 
 def read(path: Path) -> Page:
     text = path.read_text(encoding="utf-8")
-    blocks = tuple(_blocks(path.name, text))
+    name = path.name if path.parent == FOLDER else f"../{path.name}"
+    blocks = tuple(_blocks(name, text))
     first = next((found[2] for found in _comments(text) if found[1] == _PAGE_MARK), "")
-    return Page(path.name, text, blocks, first)
+    return Page(name, path, text, blocks, first)
 
 
 def _comments(text: str) -> Iterator[tuple[int, str, str]]:

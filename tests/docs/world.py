@@ -137,7 +137,8 @@ class World:
             )
             if said.strip() == "v i 100":
                 return
-            time.sleep(0.05)
+            # Not more often: each look is a process or two.
+            time.sleep(0.25)
         raise AssertionError("the settings were not read")
 
     def _popen(self, text: str, errors: int = subprocess.STDOUT) -> subprocess.Popen[str]:

@@ -210,7 +210,7 @@ async def test_command_runs_until_told_to_stop(number: signal.Signals, tmp_path:
         (("--link", "{folder}/no/such/place"), 1, "No such file or directory"),
         (("--link", "{folder}"), 1, "exists"),
         (("--baudrate", "9600"), 2, "invalid choice"),
-        (("--latency", "-1"), 2, "invalid milliseconds value"),
+        (("--latency", "-1"), 2, "no number from 0 to 10000"),
     ],
 )
 async def test_command_used_wrongly(arguments: tuple[str, ...], code: int, said: str, tmp_path: Path) -> None:
