@@ -24,6 +24,7 @@ MAX_NAME = 64
 
 DEVICE_CLASS = "vebus"
 _INSTANCE_PATH, _NAME_PATH = "/DeviceInstance", "/CustomName"
+_DIGITS = re.compile("[0-9]{1,5}", re.ASCII)
 _CLASS_AND_INSTANCE = re.compile(rf"{DEVICE_CLASS}:([0-9]{{1,5}})", re.ASCII)
 
 # Names in the state file.
@@ -68,7 +69,7 @@ class Identity:
     def _first_instance(self) -> int:
         """The one of before, else the first that no other adapter of this machine has."""
         kept = self._state.get(_INSTANCE, "")
-        if kept.isascii() and kept.isdigit() and int(kept) <= MAX_INSTANCE:
+        if _DIGITS.fullmatch(kept) and int(kept) <= MAX_INSTANCE:
             return int(kept)
         with self._state.alone():
             taken = self._state.others(_INSTANCE)

@@ -241,9 +241,14 @@ async def catch_up(handler: QuietHandler) -> None:
         handler.catch_up()
 
 
+def _nowhere() -> TextIO:
+    """Where stderr is closed, this takes its place, lest the port does."""
+    return os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+
+
 def configure(level: str, stream: TextIO | None = None) -> QuietHandler:
     """Log to a stream (stderr): all of mk2dbus from ``level`` on, warnings of others."""
-    stream = stream or sys.stderr
+    stream = stream or sys.stderr or _nowhere()
     handler = QuietHandler(stream)
     if in_journal(stream):
         handler.setFormatter(JournalFormatter("%(levelname)s %(name)s: %(message)s"))

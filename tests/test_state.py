@@ -90,3 +90,10 @@ def test_each_adapter_gets_an_instance_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "ttyUSB1.json").unlink()
     assert instance("ttyUSB5") == 258
+
+
+def test_an_instance_that_makes_no_sense_is_another_one(tmp_path: Path) -> None:
+    for kept in ("9" * 5000, "70000", "-1", "x", "²"):
+        state = StateFile(tmp_path, "ttyUSB0")
+        state.set("DeviceInstance", kept)
+        assert Identity("/folder", StateFile(tmp_path, "ttyUSB0"), None, lambda _: None).instance == 257

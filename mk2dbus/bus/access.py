@@ -1,7 +1,8 @@
 """Reading and writing of items for both interfaces, where that may take time.
 
-A write or fetch that was begun is a task of its own: the client's patience ends before the exchange with the
-device does, and an exchange cut off half-way would leave the device in a state nobody knows.
+A write or fetch that was begun is a task of its own: whether its client lives or dies, it is ended properly.
+When its time is over it is cancelled: nothing is sent any more once the client was told that the outcome is
+not known.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ WRITE_BOUND_S = 4.8
 
 FETCH_BOUND_S = 3.0
 """Time that reading a value nobody read before may take until its caller gets what is there."""
+
+CANCEL_BOUND_S = 0.1
+"""Time for what is cancelled to end; it has nothing to wait for."""
 
 CLOSE_BOUND_S = 1.0
 """Time for running writes to end when the service stops; it has 2 s in all."""
@@ -108,10 +112,8 @@ class Access:
 
     async def _outcome(self, item: Item, task: asyncio.Task[Exception | None]) -> None:
         path = item.leaf.path
-        await asyncio.wait({task}, timeout=self._write_bound_s)
-        if not task.done():
-            task.add_done_callback(_log_late)
-            raise NoReply(f"{path} was not confirmed within 5 s; whether it was written is not known yet")
+        if not await self._ended(task):
+            raise NoReply(f"{path} was not confirmed within 5 s; whether it was written is not known")
         if task.cancelled():
             raise Disconnected(f"{path} was not confirmed: the service is stopping")
         failed = task.result()
@@ -122,13 +124,20 @@ class Access:
         # One that begins while the service stops would hold it up.
         if self._closed:
             task.cancel()
-        await asyncio.wait({task}, timeout=self._write_bound_s)
-        if not task.done():
-            task.add_done_callback(_log_late_result)
-            raise NoReply(f"{what}: not confirmed within 5 s; whether it was done is not known yet")
+        if not await self._ended(task):
+            raise NoReply(f"{what}: not confirmed within 5 s; whether it was done is not known")
         if task.cancelled():
             raise Disconnected(f"{what}: not confirmed, the service is stopping")
         return task.result()
+
+    async def _ended(self, task: asyncio.Task[Any]) -> bool:
+        """Wait for a task; whether it ended in time. If not it is cancelled."""
+        await asyncio.wait({task}, timeout=self._write_bound_s)
+        if task.done():
+            return True
+        task.cancel()
+        await asyncio.wait({task}, timeout=CANCEL_BOUND_S)
+        return task.done() and not task.cancelled()
 
 
 async def _write(path: str, write: WriteFunction, value: int | float | str) -> Exception | None:
@@ -148,13 +157,3 @@ async def _fetch(path: str, fetch: FetchFunction) -> None:
         await fetch()
     except Exception:
         log.exception("reading %s failed in a way it should not", path)
-
-
-def _log_late(task: asyncio.Task[Exception | None]) -> None:
-    if not task.cancelled():
-        log.info("%s ended after its caller was answered: %s", task.get_name(), task.result() or "done")
-
-
-def _log_late_result(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled():
-        log.info("%s ended after its caller was answered: %s", task.get_name(), task.exception() or "done")

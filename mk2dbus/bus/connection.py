@@ -44,6 +44,7 @@ _READ_SIZE = 1 << 16
 _PIECES_AT_ONCE = 64  # of what goes out in one system call; Linux allows 1024
 _SMALL = 1 << 12  # bytes of a body that are cheaper copied than sent as a piece of their own
 _MAX_AUTH_LINE = 4096
+_STALL_S = 0.05  # between reading and handling; else nothing comes in between that takes time
 
 # Answers of RequestName and flags to it, D-Bus specification, "Message Bus Messages".
 _DO_NOT_QUEUE = 0x4
@@ -314,7 +315,19 @@ class Connection:
             self._end("the bus daemon ended the connection")
             return
         self._cutter.feed(data)
-        self._handle_messages()
+        self._handle_in_turn()
+
+    def _handle_in_turn(self) -> None:
+        """Handle what was read behind the timers that are due: when this process stood still, values have to
+        be withdrawn before anybody is told them."""
+        now = self._loop.time()
+        self._loop.call_at(now, self._handle_unless_stalled, now)
+
+    def _handle_unless_stalled(self, since: float) -> None:
+        if self._loop.time() > since + _STALL_S:
+            self._handle_in_turn()
+        else:
+            self._handle_messages()
 
     def _handle_messages(self) -> None:
         if self.lost.done() or not self._reading:

@@ -469,6 +469,7 @@ class FindAccessory(AdapterRequest[Accessory]):
     late_s: ClassVar[float] = 0.0
     _reply_bytes: ClassVar[int] = 17
     attempts: ClassVar[int] = 2
+    silence_answers: ClassVar[bool] = True
 
     def frame(self) -> Frame:
         return Frame(FrameType.QUERY, bytes((0xFF, 0xFF, 0xFF, 0xFF, self.kind)))

@@ -1,8 +1,9 @@
 """Replies that come twice: which answers they make doubtful.
 
 The second copy of a reply comes when the slot may belong to the next command already and answers that one,
-whose own reply answers the one after it, and so on. It shows when a reply comes that nobody waits for: then
-all that this slot answered lately may have been the answer to another question.
+whose own reply answers the one after it, and so on. It shows when a reply comes that nobody waits for, or
+that does not fit: then what this slot answered may have been the answers to the questions before, as far back
+as each reply would fit.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +21,7 @@ from mk2dbus.mk2.request import Winmon
 log = logging.getLogger(__name__)
 
 DOUBT_S = 1.0
-"""So long after an answer another reply in its slot makes it doubtful."""
+"""So long after an answer another reply to the same command may come."""
 
 KEPT_ANSWERS = 64
 """Answers remembered for that, for each slot."""
@@ -35,6 +37,7 @@ class _Answered:
     request: Winmon[Any]
     address: int | None
     parts: list[bytes]
+    sent_at: float
     at: float
 
 
@@ -53,16 +56,41 @@ class DoubledReplies:
         """A winmon command had its answer."""
         assert isinstance(exchange.request, Winmon)
         latest = self._answered.setdefault(exchange.letter, deque(maxlen=KEPT_ANSWERS))
-        latest.append(_Answered(exchange.request, exchange.address, exchange.parts, now))
+        latest.append(_Answered(exchange.request, exchange.address, exchange.parts, exchange.sent_at, now))
+
+    def unanswered(self, letter: int) -> None:
+        """A reply stayed out: one too many would have come instead. The next that comes is a late one."""
+        self._answered.pop(letter, None)
 
     def unexpected(self, letter: int, payload: bytes, now: float) -> list[tuple[Winmon[Any], int]]:
-        """A reply came in a slot where none was due; the commands, and where they went, that are in doubt."""
-        answered = [one for one in self._answered.pop(letter, ()) if now <= one.at + DOUBT_S]
-        if not answered or not answered[-1].request.is_reply(payload):
+        """A reply came in a slot where none was due, or another.
+
+        Returns:
+            The commands whose answers are in doubt, and where they went.
+        """
+        answered = self._answered.pop(letter, deque())
+        if not answered or now > answered[-1].at + DOUBT_S or not answered[-1].request.is_reply(payload):
             return []
+        doubtful = list(_one_too_far(answered, payload, now))
+        if not self.expected(now):
+            # It may have happened in the other slots unseen: the next command can take the place of a reply
+            # that is still to come.
+            for latest in self._answered.values():
+                doubtful += [one for one in latest if now <= one.at + DOUBT_S]
+            self._answered.clear()
         self._expected_until = now + WATCHED_S
-        if answered[-1].parts == [payload]:
-            return []
-        for one in answered:
+        for one in doubtful:
             log.debug("a reply too many in slot %c: is %s answered rightly?", letter, one.request)
-        return [(one.request, one.address) for one in answered if one.address is not None]
+        return [(one.request, one.address) for one in doubtful if one.address is not None]
+
+
+def _one_too_far(answered: deque[_Answered], payload: bytes, now: float) -> Iterator[_Answered]:
+    """What got the reply to the command before it, if the replies are one too far on: then the last command
+    has its own only now, and what answered it is that of the command before."""
+    reply, before = [payload], now
+    for one in reversed(answered):
+        if before > one.at + DOUBT_S or not one.request.is_reply(reply[0]):
+            return
+        if one.parts != reply:
+            yield one
+        reply, before = one.parts, one.sent_at

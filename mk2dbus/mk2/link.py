@@ -15,6 +15,7 @@ import asyncio
 import bisect
 import itertools
 import logging
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -65,6 +66,9 @@ SHORTEST_WAIT_S = 0.002
 SHORTEST_REST_S = 0.01
 """Shorter ones are not worth it."""
 
+QUIET_S = 1.5
+"""Without an answer for so long the adapter may have lost its power; it takes two seconds to come back."""
+
 DOUBLE_REST_S = 0.25
 """How long a slot letter rests after each answer while replies come twice."""
 
@@ -89,6 +93,7 @@ class Link:
     Attributes:
         counters: what happened so far.
         last_answer: loop time of the last reply that came from an inverter.
+        resumed_at: loop time of the last one that came after a silence; see :data:`QUIET_S`.
     """
 
     def __init__(
@@ -103,6 +108,7 @@ class Link:
     ) -> None:
         self.counters = Counters()
         self.last_answer: float | None = None
+        self.resumed_at = -math.inf
         self._port = port
         self._unasked = unasked
         self._bad_line = bad_line
@@ -141,10 +147,17 @@ class Link:
         return not self._waiting and not self._on_line
 
     @property
+    def silent(self) -> bool:
+        """Whether no inverter has answered for :data:`QUIET_S`, though they are asked."""
+        return self.last_answer is not None and self._now() > self.last_answer + QUIET_S
+
+    @property
     def noisy(self) -> bool:
-        """Whether frames were damaged lately. Eight bits of checksum let one of a hundred or two pass: what
-        does harm when it is false is better asked twice then."""
-        return self._quality.noisy(self._now())
+        """Whether frames were damaged lately, or came twice. Eight bits of checksum let one of a hundred or
+        two pass, and a second copy can answer another request: what does harm when it is false is better
+        asked twice then."""
+        now = self._now()
+        return self._quality.noisy(now) or self._doubled.expected(now)
 
     @property
     def addressed(self) -> bool:
@@ -163,6 +176,13 @@ class Link:
     def forget_address(self) -> None:
         """The adapter may have been reset: set the address again before a command that needs it."""
         self._address = None
+
+    def abandon(self, why: str) -> None:
+        """Fail all requests with :exc:`.LinkClosed`: who they were for is gone. What is on the line stays
+        there until it is answered, for nobody."""
+        for exchange in (*self._on_line, *self._waiting):
+            exchange.fail(LinkClosed(why))
+        self._waiting.clear()
 
     def figures(self) -> LineFigures:
         """The line in figures; shares and times are of the time since this was asked before, at least."""
@@ -297,6 +317,8 @@ class Link:
 
     def data_received(self, data: bytes) -> None:
         try:
+            # After a stall of this process, replies may be here that came in time and are old now.
+            self._expire_exchanges(self._now())
             if self._receive(data):
                 self._take_turn()
             else:
@@ -384,6 +406,9 @@ class Link:
             self._take(self._incoming.give_up(), now)
         self._slots.expire(now)
         self._late.expire(now)
+        self._expire_exchanges(now)
+
+    def _expire_exchanges(self, now: float) -> None:
         for exchange in [exchange for exchange in self._on_line if now >= exchange.deadline]:
             self._expire_exchange(exchange, now)
 
@@ -392,12 +417,14 @@ class Link:
         if not exchange.request.has_reply:
             return
         request = exchange.request
-        self.counters.timeouts += 1
+        self.counters.timeouts += not request.silence_answers
         if exchange.letter:
             self._slots.rest(exchange.letter, now + REST_S)
+            self._doubled.unanswered(exchange.letter)
         else:
             self._late.miss(exchange, now)
-        if self.last_answer is not None and self.last_answer > exchange.sent_at:
+        answering = self.last_answer is not None and self.last_answer > exchange.sent_at
+        if answering and not request.silence_answers:
             self._quality.unanswered(now)
             self._judge_line(now)
         if self._quality.damaged_at < exchange.sent_at:
@@ -408,7 +435,7 @@ class Link:
             return
         if exchange.attempts_left > 0:
             log.debug("no reply to %s, trying again", request)
-            self.counters.retries += 1
+            self.counters.retries += not request.silence_answers
             exchange.parts.clear()
             exchange.crowded = exchange.beside_info = False
             exchange.letter = exchange.together_with = 0
@@ -582,14 +609,14 @@ class Link:
     def _answer_winmon(self, letter: int, payload: bytes, now: float) -> bool:
         exchange = next((exchange for exchange in self._on_line if exchange.letter == letter), None)
         if exchange is None:
-            for doubtful in self._doubled.unexpected(letter, payload, now):
-                self._doubtful(*doubtful)
+            self._doubt(letter, payload, now)
             # A late reply: nothing more to come but the rest of it.
             self._slots.came(letter, now + SPLIT_REPLY_WINDOW_S)
             return False
         request = exchange.request
         assert isinstance(request, Winmon)
         if not request.is_reply(payload) or len(exchange.parts) == MAX_PARTS:
+            self._doubt(letter, payload, now)
             return False
         exchange.parts.append(payload)
         try:
@@ -609,6 +636,12 @@ class Link:
             self._resolve(exchange, answer, now)
         return True
 
+    def _doubt(self, letter: int, payload: bytes, now: float) -> None:
+        """A reply came in a slot that nobody waits for there."""
+        for command, address in self._doubled.unexpected(letter, payload, now):
+            # Not before whoever asked has the answer: they may have come together.
+            asyncio.get_running_loop().call_soon(self._doubtful, command, address)
+
     def _tell(self, frame: Frame) -> bool:
         """Pass on what the adapter said by itself; whether it was something known."""
         unasked = read_version(frame) or read_leds(frame) or read_panel(frame)
@@ -621,6 +654,8 @@ class Link:
 
     def _resolve(self, exchange: Exchange, answer: object, now: float) -> None:
         if exchange.request.from_device:
+            if self.silent:
+                self.resumed_at = now
             self.last_answer = now
         self._account(exchange, now)
         if not exchange.future.done():

@@ -76,6 +76,8 @@ class Request(ABC, Generic[R]):
     attempts: ClassVar[int] = 3
     """How often it is sent before giving up; 1 for whatever must not happen twice."""
     has_reply: ClassVar[bool] = True
+    silence_answers: ClassVar[bool] = False
+    """No reply is an answer, too, and no fault of the line."""
     _reply_bytes: ClassVar[int]
 
     @property

@@ -55,6 +55,11 @@ class Remembered(Generic[T]):
         self._value = value
         self._since = asyncio.get_running_loop().time()
 
+    @property
+    def since(self) -> float:
+        """When it was set; loop time."""
+        return self._since
+
     def get(self) -> T | None:
         """The value, ``None`` when there is none or it is too old."""
         if asyncio.get_running_loop().time() - self._since >= self._stale_after_s:
@@ -92,8 +97,12 @@ class Freshness:
     ) -> None:
         """Show the values a poll brought; what it brought before and not now is not known any more.
 
-        With ``stale_after_s`` of ``None`` they stay until they are withdrawn.
+        With ``stale_after_s`` of ``None`` they stay until they are withdrawn; with 0 or less they came too
+        late to be shown.
         """
+        if stale_after_s is not None and stale_after_s <= 0:
+            self.withdraw(group)
+            return
         known = self._groups.get(group)
         if known is None:
             known = self._groups[group] = _Group()
@@ -112,6 +121,13 @@ class Freshness:
             if known.timer is None:
                 known.timer = loop.call_at(known.deadline, self._check, group)
         self._board.update(shown)
+
+    def amend(self, group: str, values: Mapping[str, Value]) -> None:
+        """Show newer values of some that a poll brought. They age with the others of their group; those of a
+        group that is not fresh wait for the next poll."""
+        known = self._groups.get(group)
+        if known is not None:
+            self._board.update({path: value for path, value in values.items() if path in known.paths})
 
     def _check(self, group: str) -> None:
         """A timer ran out: the values are too old, or were renewed meanwhile and get another one."""

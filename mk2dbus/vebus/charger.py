@@ -29,6 +29,7 @@ from mk2dbus.vebus.paths import system_leaf
 from mk2dbus.vebus.readings import CHARGE_STATE, Values, is_charging
 from mk2dbus.vebus.scaling import SettingScale
 from mk2dbus.vebus.schedule import Implausible, Lane, Poll, Scheduler
+from mk2dbus.vebus.telemetry import SLOW
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +96,7 @@ class Charger(Part):
         devices: in the order of their addresses; the first one leads.
         items: their objects, by number.
         show_state: shows a main and sub state that is read here.
+        complete: whether the devices are all that are on the bus.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class Charger(Part):
         devices: Sequence[Device],
         items: Sequence[DeviceItems],
         show_state: Callable[[DeviceState], None],
+        complete: Callable[[], bool] = lambda: True,
     ) -> None:
         self._link = link
         self._board = board
@@ -112,6 +115,7 @@ class Charger(Part):
         self._devices = devices
         self._items = items
         self._show_state = show_state
+        self._complete = complete
         self._lock = asyncio.Lock()
         self._told_to_store = False
         self._over = False
@@ -150,7 +154,8 @@ class Charger(Part):
                 Limits(sum(share.minimum for share in known), sum(share.maximum for share in known)),
             )
         parts = [self._in_effect(number) for number in range(len(self._devices))]
-        return {CURRENT_PATH: None if None in parts else sum(part for part in parts if part is not None)}
+        unknown = None in parts or not self._complete()
+        return {CURRENT_PATH: None if unknown else sum(part for part in parts if part is not None)}
 
     def _share(self, device: Device) -> Share | None:
         """What a device can take, ``None`` when it is not known, or cannot be set."""
@@ -203,6 +208,8 @@ class Charger(Part):
         return f"{done} of {len(self._devices)} devices have their share"
 
     def _parts(self, total: float) -> list[float]:
+        if not self._complete():
+            raise NoReply("a device of the system does not answer; nothing was written")
         shares: list[Share] = []
         for device in self._devices:
             share = self._share(device)
@@ -301,8 +308,8 @@ class Charger(Part):
         except TimeoutError:
             raise outcome from None
         if not self._over:
-            self._board.update({SOC_PATH: float(shown)})
-        self._scheduler.hurry("slow")
+            self._scheduler.freshness.amend(SLOW, {SOC_PATH: float(shown)})
+        self._scheduler.hurry(SLOW)
         log.info("%s: state of charge set to %g %%", device, shown)
 
 

@@ -11,6 +11,7 @@ from mk2dbus.vebus.energybook import EnergyBook
 from mk2dbus.vebus.infocache import InfoCache
 from mk2dbus.vebus.options import DEFAULTS, Options
 from mk2dbus.vebus.statistics import Statistics
+from mk2dbus.vebus.units import Units
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Context:
         options: choices of the user.
         beat: says that the inverter side gets on.
         items: objects of the devices, by number; there can be more of them than devices answer.
+        units: what is remembered of each device while it is away.
     """
 
     board: Board
@@ -34,3 +36,4 @@ class Context:
     options: Options = DEFAULTS
     beat: Beat = no_beat
     items: list[DeviceItems] = field(default_factory=list)
+    units: Units = field(default_factory=Units)

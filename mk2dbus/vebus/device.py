@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -23,6 +24,8 @@ from mk2dbus.vebus.scaling import RAW_MAX, RamScale, SettingScale, ram_scale
 
 log = logging.getLogger(__name__)
 
+VERSIONS = range(1_000_000, 10_000_000)
+"""Four digits of the product, then three of the firmware (§4)."""
 SNAPSHOT_FIRMWARE = 300
 SERIAL_FIRMWARE = 308
 """Firmware, as the last three digits read, from which a device has snapshots, and a serial number (§4)."""
@@ -54,8 +57,8 @@ class Device:
         last_answer: loop time.
         unanswered: requests in a row that it did not answer.
         last_write: loop time when a setting or RAM variable was last written.
-        gone: the session that found it is over, or it is not on the bus any more: nothing is asked of it. What
-            answers at its address may be another one.
+        gone: the session that found it is over, or it is not on the bus any more: nothing is asked of it.
+            Who answers at its address may be another one.
     """
 
     def __init__(self, link: Link, address: int) -> None:
@@ -108,6 +111,8 @@ class Device:
         except errors.Rejected:
             self._answered()
             raise
+        if self.gone:
+            raise errors.NoReply(f"{self} went while it was asked")
         self._answered()
         return answer
 
@@ -154,7 +159,7 @@ class Device:
             NoReply, Rejected: no device of this kind there.
         """
         version = await self.read_version()
-        if not str(version.value // 1000).isdecimal() or version.value < 1000:
+        if version.value not in VERSIONS:
             raise errors.Rejected(f"device {self.address} says version {version.value}, which makes no sense")
         self.version = version.value
         self.is_new = version.complete
@@ -188,6 +193,12 @@ class Device:
         """Scale of a RAM variable as far as asked or remembered; ``None`` also when not supported."""
         return self._ram_scales.get(id)
 
+    def chunks(self, ids: Iterable[int]) -> Iterator[tuple[int, ...]]:
+        """Ids of RAM variables, as many at a time as one request can ask for."""
+        left = iter(ids)
+        while chunk := tuple(itertools.islice(left, winmon.MAX_IDS if self.is_new else 1)):
+            yield chunk
+
     async def read_ram(
         self, ids: Iterable[int], priority: Priority = Priority.TELEMETRY, *, plain: bool = False
     ) -> dict[int, int]:
@@ -196,10 +207,8 @@ class Device:
         Ids without a scale are left out, unless ``plain``.
         """
         usable = list(ids) if plain else [id for id in ids if await self.ram_scale(id, priority) is not None]
-        size = winmon.MAX_IDS if self.is_new else 1
         found: dict[int, int] = {}
-        for start in range(0, len(usable), size):
-            chunk = tuple(usable[start : start + size])
+        for chunk in self.chunks(usable):
             words = await self.request(winmon.ReadRam(chunk), priority)
             found.update(zip(chunk, words, strict=True))
         return found
@@ -216,11 +225,11 @@ class Device:
             self._setting_scales[id] = await self._ask_setting_scale(id, priority)
         return self._setting_scales[id]
 
-    async def verify_setting_scale(self, id: int) -> bool:
-        """Before a first write: ask anew what was only remembered; whether it is as remembered."""
-        if id not in self._remembered:
-            return True
-        return await self.ask_setting_scale_again(id)
+    async def verify_setting_scale(self, id: int, known: SettingScale) -> bool:
+        """Before a write: ask anew what this device was not asked yet; whether it is as known."""
+        if id not in self._setting_scales or id in self._remembered:
+            await self.ask_setting_scale_again(id)
+        return self._setting_scales[id] == known
 
     async def ask_setting_scale_again(self, id: int) -> bool:
         """Ask anew; whether it is as known."""

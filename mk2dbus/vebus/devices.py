@@ -12,6 +12,7 @@ from mk2dbus.vebus.paths import device_leaves
 from mk2dbus.vebus.ramvars import DeviceRam
 from mk2dbus.vebus.settings import DeviceSettings
 from mk2dbus.vebus.settingword import Mirrors
+from mk2dbus.vebus.units import Units
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +41,9 @@ def mirrors(folder: str, number: int) -> Mirrors:
 class DeviceItems:
     """``/Devices/<number>``: identity, measured values, settings."""
 
-    def __init__(self, board: Board, number: int) -> None:
+    def __init__(self, board: Board, number: int, units: Units) -> None:
         self.device: Device | None = None
-        self.reset_required = False
-        """Whether a setting was stored that takes effect only after a reset of the device."""
+        self._units = units
         self._board = board
         self._folder = f"/Devices/{number}"
         self._version: int | None = None
@@ -62,6 +62,8 @@ class DeviceItems:
         for leaf in self._leaves:
             if leaf.path not in self._board:
                 self._board.add(leaf, write=writers.get(leaf.path))
+        if device is not self.device:
+            self.settings.found(self._units.of(device).ram_doubt)
         self._version = device.version
         self.device = device
         self._board.update(
@@ -70,18 +72,22 @@ class DeviceItems:
                 f"{self._folder}/ProductId": device.product_id,
                 f"{self._folder}/FirmwareVersion": device.firmware,
                 f"{self._folder}/SerialNumber": device.serial,
-                f"{self._folder}/Settings/ResetRequired": int(self.reset_required),
+                f"{self._folder}/Settings/ResetRequired": int(self._units.of(device).reset_required),
             }
         )
         self.settings.attach(device)
         self.ram.attach(device)
 
     def _require_reset(self) -> None:
-        self.reset_required = True
+        if self.device is None:
+            return
+        self._units.of(self.device).reset_required = True
         self._board.update({f"{self._folder}/Settings/ResetRequired": 1})
 
     def detach(self) -> None:
         """The device is gone: all its values are invalid."""
+        if self.device is not None:
+            self._units.of(self.device).ram_doubt = self.settings.doubts
         self.device = None
         values: dict[str, Value] = dict.fromkeys(leaf.path for leaf in self._leaves)
         self._board.update({path: None for path in values if path in self._board})

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Protocol
 
-from mk2dbus.items import Disconnected, Leaf, NoReply, WriteFailed
+from mk2dbus.items import Disconnected, Leaf, NoReply, Refused, WriteFailed
 from mk2dbus.mk2 import errors
 from mk2dbus.mk2.transport import Port
 from mk2dbus.pauses import doubling
@@ -174,8 +174,15 @@ class Driver:
         present = [items for items in self._context.items if items.device is not None]
         if not present:
             raise Disconnected(f"{path} cannot be written: the inverter is not connected")
-        for items in present:
-            await items.settings.write(name, value)
+        for done, items in enumerate(present):
+            try:
+                await items.settings.write(name, value)
+            except WriteFailed as error:
+                if not done:
+                    raise
+                # Something was stored, whatever the error says of this one.
+                kind = type(error) if isinstance(error, NoReply | Disconnected) else Refused
+                raise kind(f"{error}; {done} of {len(present)} devices have it") from error
 
 
 async def _wake_and_run(session: Session, command: Command[Any], value: Written) -> None:

@@ -85,7 +85,7 @@ class EnergyFile:
         except OSError as error:
             self._in_the_way = True
             self._complain(f"{self.path} cannot be read, energy is counted from 0: {error.strerror}")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             log.warning("%s cannot be understood, energy is counted from 0: %s", self.path, error)
             self._in_the_way = True
             self._put_aside()

@@ -187,6 +187,7 @@ class Ess(Part):
         self._devices = devices
         self._scheduler = scheduler
         self._phases: dict[int, _Phase] = {}
+        self._over = False
 
     # --- which phases there are ------------------------------------------------------------------------
 
@@ -200,6 +201,7 @@ class Ess(Part):
         self._look()
 
     def stop(self) -> None:
+        self._over = True
         for phase in self._phases.values():
             phase.stop()
 
@@ -246,6 +248,9 @@ class Ess(Part):
         return values
 
     def _show(self) -> None:
+        """A write may end after the system is gone, and another one shown already."""
+        if self._over:
+            return
         self._scheduler.freshness.publish(_POLL, self._values())
 
     # --- writing ---------------------------------------------------------------------------------------
@@ -296,7 +301,7 @@ class Ess(Part):
         """Somebody wrote the setpoint: it is valid for a minute from now."""
         phase.stop()
         loop = asyncio.get_running_loop()
-        if self._phases.get(phase.number) is phase:
+        if self._phases.get(phase.number) is phase and not self._over:
             phase.timer = loop.call_later(SETPOINT_VALID_S, self._expire, phase)
 
     def _expire(self, phase: _Phase) -> None:

@@ -50,6 +50,8 @@ WRITE_TIMEOUT_S = 4.5
 CONFIRM_INTERVAL_S = 0.2
 
 STEPS_PER_A = 10
+MOST_A = 0x7FFF / STEPS_PER_A
+"""Largest limit that a panel frame can carry."""
 LIMIT_SETTINGS = ((6, "AcCurrentLimit"), (49, "SecondInputCurrentLimit"))
 """Settings that hold the stored limits of AC inputs 1 and 2."""
 
@@ -103,6 +105,8 @@ class Panel(Part):
         publish: shows each AC input configuration that is read here, and hands it to :meth:`see`.
         look_soon: lets the AC input configuration be read soon.
         accessories: which of BMS and DMC are there; waits until they were looked for.
+        same_at: loop time at which the system was last found to be the one it was.
+        check_soon: lets that be looked after soon.
     """
 
     def __init__(
@@ -112,12 +116,16 @@ class Panel(Part):
         publish: Callable[[AcInput], None],
         look_soon: Callable[[], None],
         accessories: Callable[[], Awaitable[Present]],
+        same_at: Callable[[], float],
+        check_soon: Callable[[], None],
     ) -> None:
         self._link = link
         self._devices = devices
         self._publish = publish
         self._look_soon = look_soon
         self._accessories = accessories
+        self._same_at = same_at
+        self._check_soon = check_soon
         self._command: Position | None = None
         self._lost = ""
         """Why there is no command any more."""
@@ -248,6 +256,8 @@ class Panel(Part):
         Raises:
             WriteFailed: not adjustable, outside the limits, no answer, or the system shows something else.
         """
+        if not 0 <= float(value) <= MOST_A:
+            raise OutOfRange(f"an input current limit is 0 to {MOST_A} A, not {value} A")
         limit = round(float(value) * STEPS_PER_A)
         amps = f"{limit / STEPS_PER_A} A"
 
@@ -332,6 +342,8 @@ class Panel(Part):
 
     async def _repeat(self) -> None:
         """The frame of this second."""
+        if self._may_be_another():
+            return
         several = self._seen is not None and self._seen.input_count > 1
         just_seen = asyncio.get_running_loop().time() - self._seen_at < JUST_S
         if several and not just_seen and not await self._look():
@@ -342,6 +354,14 @@ class Panel(Part):
         if several:
             # The inputs may have changed over between the look and the frame.
             self._look_soon()
+
+    def _may_be_another(self) -> bool:
+        """Whether there was a silence in which the cable can have been put into another system, for which no
+        frame is meant; until it was looked who is there."""
+        if not self._link.silent and self._same_at() >= self._link.resumed_at:
+            return False
+        self._check_soon()
+        return True
 
     async def _look(self) -> bool:
         """See which input is active; whether it was told."""
@@ -446,7 +466,7 @@ def _check_limit(now: AcInput, limit: int, input: int | None) -> None:
     if not now.minimum <= limit <= now.maximum:
         low, high = (bound / STEPS_PER_A for bound in (now.minimum, now.maximum))
         raise OutOfRange(
-            f"the limit of AC input {active} takes {low} to {high} A, not {limit / STEPS_PER_A} A"
+            f"the limit of AC input {active} takes {low:g} to {high:g} A, not {limit / STEPS_PER_A:g} A"
         )
 
 

@@ -39,8 +39,8 @@ def reports_power(device: Device) -> bool:
     )
 
 
-ShowRam = Callable[[int, Mapping[int, int]], None]
-"""Takes the raw words of RAM variables by id, of the device with a number."""
+ShowRam = Callable[[Device, Mapping[int, int], float], None]
+"""Takes the raw words of RAM variables of a device by id, and when they were asked for."""
 
 
 class Method(IntEnum):
@@ -64,13 +64,17 @@ class PowerMeter:
     """Reads the power of all devices, and falls back when one of them does not know the better way.
 
     Where a device does not tell the truth, its power is not read, and that of the system is voltage times
-    current; the other devices still show theirs.
+    current; the other devices still show theirs. So it is when not all devices of the system are known.
+
+    Args:
+        complete: whether ``devices`` are all that are on the bus.
     """
 
-    def __init__(self, link: Link, devices: Sequence[Device], show_ram: ShowRam) -> None:
+    def __init__(self, link: Link, devices: Sequence[Device], show_ram: ShowRam, complete: bool) -> None:
         self._link = link
         self._show_ram = show_ram
         self._devices = tuple(devices)
+        self._complete = complete
         self._believable = [
             (number, device) for number, device in enumerate(devices) if reports_power(device)
         ]
@@ -83,7 +87,8 @@ class PowerMeter:
     @property
     def method(self) -> Method:
         """How the power of the system is measured."""
-        return self._way if len(self._believable) == len(self._devices) else Method.APPARENT
+        whole = self._complete and len(self._believable) == len(self._devices)
+        return self._way if whole else Method.APPARENT
 
     async def read(self) -> Values:
         """Power of each device, of each phase and of the system; nothing where only V·I is left.
@@ -98,7 +103,7 @@ class PowerMeter:
             powers = await self._attempt_single()
         values: Values = {"/Ac/PowerMeasurementType": int(self.method)}
         values |= _device_values(powers)
-        if len(powers) == len(self._devices):
+        if self._complete and len(powers) == len(self._devices):
             values |= self._system_values(powers)
         return values
 
@@ -124,6 +129,7 @@ class PowerMeter:
                 if isinstance(reply, NoReply):
                     raise reply
         self._left_over = True
+        asked_at = asyncio.get_running_loop().time()
         await self._link.request(TakeSnapshot(_SNAPSHOT_IDS))
         replies = await self._read_snapshots()
         self._left_over = any(isinstance(reply, BaseException) for reply in replies)
@@ -140,7 +146,7 @@ class PowerMeter:
                     raise NoReply(f"{device} has no snapshot")
                 self._fall_back(Method.SINGLE, f"the snapshots of {device} are empty")
                 return {}
-            self._show_ram(number, dict(zip(_SNAPSHOT_IDS, words, strict=True)))
+            self._show_ram(device, dict(zip(_SNAPSHOT_IDS, words, strict=True)), asked_at)
             inverter, mains, output = await self._scaled(device, _SNAPSHOT_IDS, words)
             powers[number] = DevicePower(inverter, -mains, output)
         self._empty = 0
@@ -155,8 +161,9 @@ class PowerMeter:
             return {}
         powers = {}
         for number, device in self._believable:
+            asked_at = asyncio.get_running_loop().time()
             words = await device.read_ram(_SINGLE_IDS)
-            self._show_ram(number, words)
+            self._show_ram(device, words, asked_at)
             inverter, mains = await self._scaled(device, _SINGLE_IDS, [words[id] for id in _SINGLE_IDS])
             powers[number] = DevicePower(inverter, -mains, -mains - inverter)
         return powers

@@ -10,13 +10,15 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from functools import partial
+from typing import NamedTuple
 
 from mk2dbus.items import Disconnected, InvalidValue, Kind, Leaf, OutOfRange, Value, WriteFailed
 from mk2dbus.mk2 import errors
 from mk2dbus.mk2.exchange import Priority
 from mk2dbus.mk2.winmon import RamInfo
 from mk2dbus.vebus.assistants import FIRST_ID, read_assistants
-from mk2dbus.vebus.board import Board, Freshness
+from mk2dbus.vebus.board import STALE_AFTER_S, Board, Freshness
+from mk2dbus.vebus.confirm import Readings
 from mk2dbus.vebus.device import Device
 from mk2dbus.vebus.paths import unit_decimals
 from mk2dbus.vebus.readings import INVERTER_VOLTAGE, MAINS_VOLTAGE
@@ -71,6 +73,14 @@ def ram_word(id: int, scale: RamScale, value: int | float | str, path: str) -> t
         raise OutOfRange(f"{path}: {error}") from error
 
 
+class _Item(NamedTuple):
+    """A variable on the board, and the scale by which it is shown and written. The device that is there now
+    may not have been asked for it yet."""
+
+    leaf: Leaf
+    scale: RamScale
+
+
 class DeviceRam:
     """The RAM variables of one device.
 
@@ -83,7 +93,8 @@ class DeviceRam:
         self._board = board
         self._folder = f"{folder}/RamVars"
         self._assistants_path = f"{folder}/Assistants"
-        self._leaves: dict[int, Leaf] = {}
+        self._items: dict[int, _Item] = {}
+        self._readings: dict[int, Readings] = {}
         self._freshness = Freshness(board)
         self._interest: dict[int, float] = {}
         self._asked: dict[int, None] = {}
@@ -93,29 +104,41 @@ class DeviceRam:
     def clear(self) -> None:
         """Take all items off the board: another device is there now."""
         self.detach()
-        for leaf in self._leaves.values():
-            self._board.remove(leaf.path)
-        self._leaves.clear()
+        for item in self._items.values():
+            self._board.remove(item.leaf.path)
+        self._items.clear()
 
     def detach(self) -> None:
         """The device is gone."""
         self._interest.clear()
         self._asked.clear()
+        self._readings.clear()
         self._freshness.withdraw_all()
         self._end_round()
 
     def find(self, path: str) -> int | None:
         """Id of the variable whose item is at a path."""
-        return next((id for id, leaf in self._leaves.items() if leaf.path == path), None)
+        return next((id for id, item in self._items.items() if item.leaf.path == path), None)
 
-    def show(self, words: Mapping[int, int]) -> None:
-        """Show words that were read, by id; those without an item are passed over."""
-        device = self._source.device
+    def show(self, words: Mapping[int, int], asked_at: float) -> None:
+        """Show words that were read, by id; those without an item are passed over, and on a noisy line those
+        that are not near the ones before.
+
+        Args:
+            asked_at: loop time when the first of them was asked for: none is older.
+        """
+        device, age_s = self._source.device, asyncio.get_running_loop().time() - asked_at
         for id, word in words.items():
-            leaf = self._leaves.get(id)
-            scale = None if device is None else device.known_ram_scale(id) or PLAIN
-            if leaf is not None and scale is not None:
-                self._freshness.publish(leaf.path, {leaf.path: ram_value(leaf, scale, word)})
+            item = self._items.get(id)
+            if item is None or device is None:
+                continue
+            path = item.leaf.path
+            value = ram_value(item.leaf, item.scale, word)
+            readings = self._readings.setdefault(id, Readings())
+            believed = not device.noisy or readings.support({path: value})
+            readings.add({path: value})
+            if believed:
+                self._freshness.publish(path, {path: value}, STALE_AFTER_S - age_s)
 
     def attach(self, device: Device) -> None:
         """Put on the board at once what is remembered of this kind of device."""
@@ -148,34 +171,39 @@ class DeviceRam:
         for assistant in device.assistants:
             for id in (assistant.header, *assistant.words):
                 await device.ram_scale(id, Priority.BACKGROUND)
-        self._place_assistants(device)
+        self._place_assistants(device, PLAIN)
 
-    def _place_assistants(self, device: Device) -> None:
+    def _place_assistants(self, device: Device, otherwise: RamScale | None = None) -> None:
+        """Those whose scale is known; the others with another one, if it is given."""
         found = device.assistants or ()
         for assistant in found:
             for id in (assistant.header, *assistant.words):
-                self._place(id, device.known_ram_scale(id) or PLAIN)
+                scale = device.known_ram_scale(id) or otherwise
+                if scale is not None:
+                    self._place(id, scale)
         self._board.update({self._assistants_path: tuple(assistant.kind for assistant in found)})
 
-    async def check_scale(self, device: Device, id: int) -> None:
-        """Ask the scale of a variable anew; its item begins anew when it is another one."""
-        try:
-            as_known = await device.ask_ram_scale_again(id)
-        except errors.NoReply as error:
-            log.info("%s: cannot check RAM variable %d: %s", device, id, error)
-            return
+    async def check_scale(self, device: Device, id: int) -> bool:
+        """Ask the scale of a variable anew; whether it is as known. Its item begins anew when it is not.
+
+        Raises:
+            NoReply, Rejected: it was not told.
+        """
+        as_known = await device.ask_ram_scale_again(id)
         scale = device.known_ram_scale(id)
-        if not as_known and id in self._leaves and scale is not None:
+        if not as_known and id in self._items and scale is not None:
             self._place(id, scale)
+        return as_known
 
     def _place(self, id: int, scale: RamScale) -> None:
         leaf = ram_leaf(self._folder, id, scale)
-        before = self._leaves.get(id)
+        before = self._items.get(id)
+        if before == (leaf, scale):
+            return
         if before is not None:
-            if before == leaf:
-                return
-            self._board.remove(before.path)
-        self._leaves[id] = leaf
+            self._freshness.withdraw(before.leaf.path)
+            self._board.remove(before.leaf.path)
+        self._items[id] = _Item(leaf, scale)
         write = partial(self._write, id) if leaf.writable else None
         self._board.add(leaf, write=write, fetch=partial(self._fetch, id))
 
@@ -210,7 +238,9 @@ class DeviceRam:
             asked, self._round = self._round, None
             ids, self._asked = self._asked, {}
             try:
-                self.show(await device.read_ram(ids, Priority.CLIENT, plain=True))
+                for chunk in device.chunks(ids):
+                    asked_at = asyncio.get_running_loop().time()
+                    self.show(await device.read_ram(chunk, Priority.CLIENT, plain=True), asked_at)
             except (errors.NoReply, errors.NotSupported) as error:
                 log.info("%s: cannot read RAM variables: %s", device, error)
             finally:
@@ -225,17 +255,19 @@ class DeviceRam:
     # --- writing ---------------------------------------------------------------------------------------
 
     async def _write(self, id: int, value: int | float | str) -> None:
-        path = self._leaves[id].path
+        item = self._items[id]
+        path = item.leaf.path
         device = self._source.device
         if device is None:
             raise Disconnected(f"{path} cannot be written: the device is not connected")
-        word, mask = ram_word(id, device.known_ram_scale(id) or PLAIN, value, path)
+        word, mask = ram_word(id, item.scale, value, path)
         try:
             await device.write_ram(id, word, mask)
         except WriteFailed as error:
             raise type(error)(f"{path}: {error}") from error
         log.info("%s: %s = %s (RAM)", device, path, value)
+        asked_at = asyncio.get_running_loop().time()
         try:
-            self.show(await device.read_ram((id,), Priority.CLIENT, plain=True))
+            self.show(await device.read_ram((id,), Priority.CLIENT, plain=True), asked_at)
         except errors.Mk2Error as error:
             log.info("%s: %s was written but cannot be read: %s", device, path, error)

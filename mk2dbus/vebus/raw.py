@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from mk2dbus.items import Disconnected, InvalidValue, OutOfRange, Value
+from mk2dbus.items import Disconnected, InvalidValue, OutOfRange, Value, WriteFailed
 from mk2dbus.mk2 import errors
 from mk2dbus.mk2.exchange import Priority
 from mk2dbus.vebus.assistants import LAST_ID
@@ -64,7 +64,10 @@ class RawAccess:
         word, mask = ram_word(id, scale, value, path)
         await found.write_ram(id, word, mask)
         log.info("%s: RAM variable %d = %s", found, id, value)
-        return await self.read_ram(device, id)
+        try:
+            return await self.read_ram(device, id)
+        except WriteFailed as error:
+            raise type(error)(f"{path} was written, but cannot be read: {error}") from error
 
     async def preview(self, path: str, value: int | float | str) -> str:
         """What a write of a checked value to an item would send, one line each; empty where nothing is.

@@ -28,7 +28,7 @@ _STATE_OF_MAIN = {4: 9, 5: 9, 6: 1, 7: 10, 8: 8}
 _STATE_OF_CHARGE = {0: 3, 1: 3, 8: 3, 2: 4, 5: 4, 6: 4, 3: 5, 4: 6, 7: 7}
 _STATE_FAULT = 2
 _CONNECTED_MAINS = frozenset({7, 8, 9})
-DISCONNECTED_INPUT = 240
+ACTIVE_INPUT, DISCONNECTED_INPUT = "/Ac/ActiveIn/ActiveInput", 240
 
 _LEDS = (
     (0x01, "/Leds/Mains"),
@@ -51,8 +51,8 @@ _ERROR_MASK = 0x1F
 
 
 def vebus_error(status: LedStatus) -> int | None:
-    """The VE.Bus error code of a status, ``None`` when the reply did not carry it."""
-    return None if status.error is None else status.error & _ERROR_MASK
+    """The VE.Bus error code of a status, ``None`` when the reply did not carry it, or there is no device."""
+    return None if status.error is None or not status.known else status.error & _ERROR_MASK
 
 
 def status_values(status: LedStatus) -> Values:
@@ -63,7 +63,7 @@ def status_values(status: LedStatus) -> Values:
     }
     alarms: Values = {
         path: None
-        if status.alarms is None
+        if status.alarms is None or not status.known
         else _ALARM * bool(status.alarms & mask << 4) or _WARNING * bool(status.alarms & mask)
         for mask, path in _ALARMS
     }
@@ -95,9 +95,12 @@ def is_charging(state: DeviceState) -> bool:
 
 
 def state_values(state: DeviceState, error: int | None) -> Values:
-    """State of the system out of main and sub state (§4.4) and VE.Bus error."""
+    """State of the system out of main and sub state (§4.4) and VE.Bus error; without that it is not known."""
     charging = is_charging(state)
-    if error:
+    shown: int | None
+    if error is None:
+        shown = None
+    elif error:
         shown = _STATE_FAULT
     elif charging:
         shown = _STATE_OF_CHARGE.get(state.sub, 0)
@@ -168,7 +171,8 @@ def ac_values(info: AcInfo, scales: InfoScales, inverter_period: int | None) -> 
     output_frequency = None
     if output_voltage == 0:
         output_frequency = 0.0
-    elif inverter_period is not None:
+    elif inverter_period:
+        # 0 is told while the inverter does not run; with the offset of its scale that would be 77 Hz.
         output_frequency = scales.frequency(INVERTER_PERIOD, inverter_period)
     return {
         f"{mains}V": mains_voltage,
@@ -182,7 +186,14 @@ def ac_values(info: AcInfo, scales: InfoScales, inverter_period: int | None) -> 
     }
 
 
-def ac_input_values(info: AcInput, connected: bool | None, accessory_present: bool | None) -> Values:
+def active_input_values(info: AcInput, connected: bool | None) -> Values:
+    """Which input is in use; the state of the system tells whether one is."""
+    if connected is None:
+        return {}
+    return {ACTIVE_INPUT: info.active_input if connected else DISCONNECTED_INPUT}
+
+
+def ac_input_values(info: AcInput, accessory_present: bool | None) -> Values:
     """Mode, inputs and current limit (type 0x41, §3.3). Limits of the limit: :func:`limit_bounds`."""
     limit = info.actual / 10
     adjustable: int | None = int(info.overrulable and not info.dmc_present)
@@ -206,6 +217,4 @@ def ac_input_values(info: AcInput, connected: bool | None, accessory_present: bo
         is_active = number == active + 1
         values[f"/Ac/In/{number}/CurrentLimit"] = limit if is_active else None
         values[f"/Ac/In/{number}/CurrentLimitIsAdjustable"] = adjustable if is_active else None
-    if connected is not None:
-        values["/Ac/ActiveIn/ActiveInput"] = active if connected else DISCONNECTED_INPUT
     return values

@@ -36,6 +36,11 @@ class Roster:
         """Whether the bus has one device, whatever is known of it."""
         return self.present.bit_count() == 1
 
+    @property
+    def complete(self) -> bool:
+        """Whether all who are on the bus answer: else what is added up over the devices is not the whole."""
+        return not self.present & ~self.known
+
     def change(self, devices: Iterable[Device], present: int) -> None:
         """Other devices are there than before."""
         self.devices[:] = sorted(devices, key=lambda device: device.address)

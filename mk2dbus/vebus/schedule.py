@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -32,6 +32,9 @@ RELAXED_S = 2.0
 
 REPLY_S = 1.0
 """For the answer to one request, those before it included; more than that it is not waited for."""
+
+Ages = Mapping[str, float]
+"""By path: when what a value is made of was read, the oldest part of it; loop time."""
 
 _RETRY_LIMIT_S = 30.0
 _CLOCK_STEP_S = 0.001
@@ -72,6 +75,7 @@ class Poll:
         relaxed_s: how often it still comes while background work wants the line; never below ``every_s``.
         stale_after_s: age at which its values are withdrawn; ``None``: they stay.
         spread_s: how long before its answer was complete a value was true at most; unless it took less.
+        parts: which of its values are made with earlier readings, too; other polls may bring the same ones.
     """
 
     name: str
@@ -81,6 +85,7 @@ class Poll:
     relaxed_s: float = RELAXED_S
     stale_after_s: float | None = STALE_AFTER_S
     spread_s: float = REPLY_S
+    parts: Callable[[], Ages] = dict[str, float]
     due: float = 0.0
     failures: int = 0
     running: bool = False
@@ -91,6 +96,8 @@ class Poll:
     period_s: float | None = None
     """Time from the last success but one to the last."""
     readings: Readings = field(default_factory=Readings)
+    groups: set[str] = field(default_factory=set)
+    """Of its values: its own, and one for each that is made with earlier readings, named as its path."""
 
 
 class Scheduler:
@@ -139,7 +146,8 @@ class Scheduler:
         """Take a poll out of the plan, if it is there; what it brought is not known any more."""
         for poll in [poll for poll in self._polls if poll.name == name]:
             self._polls.remove(poll)
-            self.freshness.withdraw(name)
+            for group in poll.groups:
+                self.freshness.withdraw(group)
 
     def hurry(self, name: str) -> None:
         """Let a poll come as soon as possible."""
@@ -267,10 +275,30 @@ class Scheduler:
         poll.period_s = None if poll.succeeded is None else now - poll.succeeded
         poll.succeeded = now
         poll.failures = 0
-        stale_after_s = poll.stale_after_s
-        if stale_after_s is not None:
-            stale_after_s = max(stale_after_s - min(now - asked_at, poll.spread_s), 0.0)
-        self.freshness.publish(poll.name, values, stale_after_s)
+        self._publish(poll, values, min(now - asked_at, poll.spread_s))
+
+    def show(self, name: str, values: Values) -> None:
+        """Show values of a poll that somebody else has just read."""
+        for poll in self._polls:
+            if poll.name == name:
+                self._publish(poll, values, 0.0)
+
+    def _publish(self, poll: Poll, values: Values, age_s: float) -> None:
+        if poll.stale_after_s is None:
+            self.freshness.publish(poll.name, values, None)
+            return
+        ages = poll.parts()
+        read_at = self._now() - age_s
+        own = {path: value for path, value in values.items() if path not in ages}
+        self._publish_group(poll, poll.name, own, read_at)
+        for path, since in ages.items():
+            if path in values:
+                self._publish_group(poll, path, {path: values[path]}, min(read_at, since))
+
+    def _publish_group(self, poll: Poll, group: str, values: Values, read_at: float) -> None:
+        assert poll.stale_after_s is not None
+        poll.groups.add(group)
+        self.freshness.publish(group, values, read_at + poll.stale_after_s - self._now())
 
     def _next_due(self, poll: Poll, now: float) -> float:
         if poll.failures:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -120,7 +121,9 @@ class Sensors(Part):
         self._sensors = found
         self._scheduler.remove(_POLL)
         if found:
-            self._scheduler.add([Poll(_POLL, Lane.WINMON, POLL_S, self._read, RELAXED_POLL_S)])
+            # As old as the first word of several requests.
+            poll = Poll(_POLL, Lane.WINMON, POLL_S, self._read, RELAXED_POLL_S, spread_s=math.inf)
+            self._scheduler.add([poll])
         elif found is not None:
             self._scheduler.freshness.publish(_POLL, {"/AcSensor/Count": 0}, None)
 

@@ -77,6 +77,9 @@ class Session:
         self._bad_line: str | None = None
         self._adapter_mode: int | None = None
         self._complained: str | None = None
+        self._over = False
+        self._standby_kept = False
+        self._doubted = False
 
     async def run(self) -> None:
         """Serve until the port is lost or the task cancelled.
@@ -93,6 +96,7 @@ class Session:
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._over = True
             results: list[BaseException | None] = []
             try:
                 # The link goes last: what was taken of the system for this time is given back over it.
@@ -103,7 +107,9 @@ class Session:
                 tasks[0].cancel()
                 results = await asyncio.gather(*tasks, return_exceptions=True)
                 self._context.statistics.end()
-                await self._speed.leave()
+                if not self._standby_kept:
+                    # A reset would let the standby line go; who starts next finds the speed.
+                    await self._speed.leave()
         # The link comes first: when it ended, the rest failed because of it.
         for result in results:
             if isinstance(result, Exception):
@@ -125,11 +131,13 @@ class Session:
 
     def _on_doubt(self, command: Winmon[Any], address: int) -> None:
         """An answer may have been that to another question."""
+        self._doubted = True
         if self.system is not None:
             self.system.doubt(command, address)
 
     async def _live(self) -> None:
-        while True:
+        # When it is cancelled in the moment in which the system goes, it hears of the latter only.
+        while not self._over:
             adapter = await self._find_adapter()
             self.system = await self._find_system(adapter)
             if self.system is None:
@@ -145,9 +153,12 @@ class Session:
             except (SystemGone, errors.NoReply, errors.Rejected) as gone:
                 log.warning("connection to the inverter lost: %s", gone)
             finally:
+                self._standby_kept = self.system.standby_kept
                 self.system = None
                 self._there.clear()
                 self._context.statistics.follow(None)
+            # What clients still ask is not for whoever is there next.
+            self.link.abandon("the system is gone")
             self.link.forget_address()
 
     async def wake(self) -> System:
@@ -189,9 +200,9 @@ class Session:
             version = await self._bring_up()
             if version is None:
                 self.asleep = False
-                for items in self._context.items:
+                for unit in self._context.units:
                     # The adapter has its power from the inverter: that was off, and starts anew.
-                    items.reset_required = False
+                    unit.reset_required = False
                 self._complain("the adapter does not answer (it has power only while the inverter is awake)")
                 await asyncio.sleep(RETRY_S)
                 continue
@@ -229,6 +240,7 @@ class Session:
     async def _find_system(self, adapter: AdapterVersion) -> System | None:
         """Configure the adapter and ask who is there; ``None`` when nobody is."""
         nobody = f"adapter {adapter.version} answers, but no inverter behind it"
+        self._doubted = False
         try:
             await self.link.request(ConfigureAdapter())
             configuration = await confirmed(self.link, partial(self.link.request, GetConfiguration(0)))
@@ -246,6 +258,8 @@ class Session:
             self._context.beat(_START_UP_BEAT_S)
             device = await find_device(self.link, address, self._context.cache)
             if device is not None:
+                if address == configuration.address:
+                    device.unique = configuration.unique_number
                 devices.append(device)
         if not devices:
             self._complain(nobody)
@@ -255,6 +269,9 @@ class Session:
             await find_addressed(self.link, {device.address: device.serial for device in devices})
         except errors.NoReply as error:
             self._complain(f"a device does not answer reliably: {error}")
+            return None
+        if self._doubted:
+            self._complain("replies came twice: who is there is asked again")
             return None
         if self._options.standby and not is_mk3(adapter):
             log.warning("an MK2 has no standby line: a system that is switched off will sleep")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from mk2dbus.items import ReadOnly
 from mk2dbus.mk2 import errors
@@ -30,7 +30,7 @@ ROUNDS = 3
 """How often a setting that does not answer is tried before it is left for the refresh."""
 
 AGAIN_S = 1.0
-"""Between attempts to read what a write left behind unknown."""
+"""Between attempts to read what is not known, or in doubt."""
 
 REFRESH_PAUSE_S = 3.0
 """Between two settings that are read again in the background: somebody may use another program."""
@@ -58,12 +58,24 @@ class DeviceSettings:
         self._mirrors = mirrors
         self._reset_needed = reset_needed
         self._words: dict[int, SettingWord] = {}
+        self._doubts: Mapping[int, int] = {}
         self._missing: asyncio.Queue[int] = asyncio.Queue()
 
     def detach(self) -> None:
         """The device is gone."""
         for word in self._words.values():
             word.detach()
+
+    @property
+    def doubts(self) -> dict[int, int]:
+        """Bits, by setting, that may be in effect in RAM only, once the device was away."""
+        return {id: word.doubt for id, word in self._words.items() if word.doubt}
+
+    def found(self, doubts: Mapping[int, int]) -> None:
+        """Another device is attached next; which bits may be in effect in its RAM only."""
+        self._doubts = doubts
+        for id, word in self._words.items():
+            word.found(doubts.get(id, 0))
 
     def reset(self) -> None:
         """The device was reset: what was in its RAM is gone."""
@@ -167,13 +179,17 @@ class DeviceSettings:
         if id in self._words:
             self._words[id].show()
 
-    async def check_scale(self, device: Device, id: int) -> None:
-        """Ask scale and limits of a setting anew; its items begin anew when they are others."""
-        try:
-            if not await device.ask_setting_scale_again(id):
-                self._outdated(device, id)
-        except (errors.NoReply, errors.Rejected) as error:
-            log.info("%s: cannot check setting %d: %s", device, id, error)
+    async def check_scale(self, device: Device, id: int) -> bool:
+        """Ask scale and limits of a setting anew; whether they are as known. Its items begin anew when they
+        are not.
+
+        Raises:
+            NoReply, Rejected: they were not told.
+        """
+        as_known = await device.ask_setting_scale_again(id)
+        if not as_known:
+            self._outdated(device, id)
+        return as_known
 
     def refresh_poll(self, name: str, device: Device) -> Poll:
         """Reads what was found again and again, slowly, and first what is not known."""
@@ -209,6 +225,7 @@ class DeviceSettings:
             self._source,
             self._board,
             id,
+            scale,
             tuple(views(f"{self._folder}/Settings", setting, scale)),
             tuple(views(f"{self._folder}/RamOnly", setting, scale)),
             self._mirrors,
@@ -216,6 +233,7 @@ class DeviceSettings:
             self._outdated,
             self._missing.put_nowait,
         )
+        self._words[id].found(self._doubts.get(id, 0))
         self._words[id].place()
         self._words[id].show()
 

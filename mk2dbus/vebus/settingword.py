@@ -18,6 +18,7 @@ from mk2dbus.mk2.exchange import Priority
 from mk2dbus.vebus.board import Board
 from mk2dbus.vebus.bounds import bounds_on
 from mk2dbus.vebus.device import Device, command_frames, write_failure
+from mk2dbus.vebus.scaling import SettingScale
 from mk2dbus.vebus.views import View
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class SettingWord:
     """One setting of one device and its items on the board.
 
     Args:
+        scale: by which its items are shown and written.
         stored: its items as stored in EEPROM.
         volatile: the same items in RAM only; their values are what was last written there.
         reset_needed: called when a stored value takes effect only after a reset.
@@ -55,6 +57,7 @@ class SettingWord:
         source: Source,
         board: Board,
         setting_id: int,
+        scale: SettingScale,
         stored: Sequence[View],
         volatile: Sequence[View],
         mirrors: Mirrors,
@@ -63,6 +66,7 @@ class SettingWord:
         unsure: Callable[[int], None],
     ) -> None:
         self.id = setting_id
+        self._scale = scale
         self._stored = stored
         self._volatile = volatile
         self._source = source
@@ -111,6 +115,15 @@ class SettingWord:
         self._ram_doubt |= self._ram_mask
         self._ram_mask = 0
         self.show()
+
+    @property
+    def doubt(self) -> int:
+        """Bits that may be in effect in RAM only, once the device was away."""
+        return self._ram_doubt | self._ram_mask
+
+    def found(self, doubt: int) -> None:
+        """A device is there: which bits may be in effect in its RAM only."""
+        self._ram_mask, self._ram_doubt = 0, doubt
 
     def reset(self) -> None:
         """The device begins anew with what is stored."""
@@ -186,7 +199,7 @@ class SettingWord:
         try:
             mask, bits = view.bits(value)
             async with asyncio.timeout(WRITE_TIMEOUT_S):
-                if not await device.verify_setting_scale(self.id):
+                if not await device.verify_setting_scale(self.id, self._scale):
                     self._outdated(device, self.id)
                     raise Refused("the device has other limits than those remembered; nothing was written")
                 await self._check_bounds(device, mask, bits)
@@ -240,8 +253,7 @@ class SettingWord:
         if not stored.sent:
             return
         log.info("%s: %s is %s now", device, view.leaf.path, show(stored.word))
-        scale = await device.setting_scale(self.id)
-        if stored.reset_needed or (scale is not None and scale.info.access & _RESET_NEEDED):
+        if stored.reset_needed or self._scale.info.access & _RESET_NEEDED:
             log.warning("%s: %s takes effect after a reset", device, view.leaf.path)
             self._reset_needed()
         # The whole stored word is in effect now: other flags that were set in RAM only go there again.

@@ -44,6 +44,8 @@ class Standby(Part):
         self._link = link
         self._input = input
         self._held = False
+        self.kept = False
+        """The end of the service left the line held: the adapter must stay as it is."""
 
     async def run(self) -> None:
         """Take the line, and look after it. Ends when the adapter does not have it."""
@@ -75,6 +77,7 @@ class Standby(Part):
         now = self._input()
         if now is None or now.mode == SwitchPosition.OFF:
             log.warning("the standby line stays held, so that the system can be switched on again")
+            self.kept = True
             return
         try:
             async with asyncio.timeout(RELEASE_S):

@@ -18,7 +18,7 @@ from mk2dbus.mk2.adapter import PanelFrame, ResetDevices
 from mk2dbus.mk2.exchange import Priority
 from mk2dbus.mk2.link import Link
 from mk2dbus.mk2.request import Winmon
-from mk2dbus.mk2.winmon import GetRamInfo, GetSettingInfo, ReadSetting
+from mk2dbus.mk2.winmon import GetRamInfo, GetSerial, GetSettingInfo, ReadSetting
 from mk2dbus.vebus.accessories import Accessories, Present
 from mk2dbus.vebus.assistants import read_assistants
 from mk2dbus.vebus.board import Freshness
@@ -33,9 +33,11 @@ from mk2dbus.vebus.options import Options
 from mk2dbus.vebus.panel import Panel
 from mk2dbus.vebus.part import Part
 from mk2dbus.vebus.power import reports_power
+from mk2dbus.vebus.ramvars import DeviceRam
 from mk2dbus.vebus.roster import Roster
 from mk2dbus.vebus.schedule import Scheduler, SystemGone
 from mk2dbus.vebus.sensors import Sensors
+from mk2dbus.vebus.settings import AGAIN_S
 from mk2dbus.vebus.standby import Standby
 from mk2dbus.vebus.tables import product_name
 from mk2dbus.vebus.telemetry import Telemetry
@@ -77,8 +79,12 @@ class System:
             on_failure=lambda poll: self._watch.see_failure(poll),
             beat=context.beat,
         )
+
+        def complete() -> bool:
+            return self.roster.complete
+
         self.telemetry = Telemetry(
-            link, board, self.devices, self.scheduler, _RamItems(items), options.poll_interval_s
+            link, board, self.devices, self.scheduler, _RamItems(items), options.poll_interval_s, complete
         )
         accessories = Accessories(link, self.scheduler, self._see_accessories)
         self.panel = Panel(
@@ -87,6 +93,8 @@ class System:
             self.telemetry.show_input,
             partial(self.scheduler.hurry, "input"),
             accessories.present,
+            lambda: self._watch.same_at,
+            self.check_soon,
         )
         self.telemetry.on_input = self.panel.see
         self._watch = Watch(
@@ -100,7 +108,15 @@ class System:
         self._parts: tuple[Part, ...] = (
             self.telemetry,
             self.panel,
-            Charger(link, board, self.scheduler, self.devices, items, self.telemetry.show_state),
+            Charger(
+                link,
+                board,
+                self.scheduler,
+                self.devices,
+                items,
+                self.telemetry.show_state,
+                complete,
+            ),
             Ess(board, self.devices, self.scheduler),
             Sensors(link, self.devices, self.scheduler, context.energy),
             Energy(link, self.devices, self.scheduler, context.energy),
@@ -110,11 +126,13 @@ class System:
         if options.standby:
             self._parts += (Standby(link, lambda: self.telemetry.input),)
         self._cache = context.cache
+        self._units = context.units
         self._discovery = asyncio.Lock()
         self._ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks: asyncio.TaskGroup | None = None
         self._device_tasks: dict[int, tuple[Device, asyncio.Task[None]]] = {}
         self._shown: set[str] = set()
+        self._doubts: asyncio.Queue[tuple[GetRamInfo | GetSettingInfo, int]] = asyncio.Queue()
 
     # --- what clients ask for --------------------------------------------------------------------------
 
@@ -126,6 +144,11 @@ class System:
         """
         part = next(part for part in (self, *self._parts) if isinstance(part, command.part))
         await command.run(part, value)
+
+    @property
+    def standby_kept(self) -> bool:
+        """Whether the end of the service left the standby line held."""
+        return any(isinstance(part, Standby) and part.kept for part in self._parts)
 
     def redetect(self, why: str = "detecting the devices again") -> None:
         """Find adapter and devices again, as at the start."""
@@ -143,27 +166,45 @@ class System:
             raise Disconnected(
                 f"the connection was lost; whether the devices were reset is not known: {error}"
             ) from error
+        for unit in self._units:
+            unit.reset_required = False
+            unit.ram_doubt.clear()
         for items in self.items:
-            items.reset_required = False
             items.settings.reset()
         self._end(StartAgain("all devices were reset"))
 
     def doubt(self, command: Winmon[Any], address: int) -> None:
         """The answer to a command may have been that to another one: what it told is asked anew.
 
-        What telemetry brings comes anew by itself.
+        What telemetry brings comes anew by itself, and the version is compared again and again.
         """
-        for number, device in enumerate(self.devices):
-            if device.address != address or self._tasks is None:
-                continue
-            settings = self.items[number].settings
-            if isinstance(command, ReadSetting):
-                settings.forget(device, command.id)
-                self.scheduler.hurry(_refresh_name(number))
-            elif isinstance(command, GetSettingInfo):
-                self._tasks.create_task(settings.check_scale(device, command.id), name="doubtful setting")
-            elif isinstance(command, GetRamInfo):
-                self._tasks.create_task(self.items[number].ram.check_scale(device, command.id))
+        if isinstance(command, GetSerial):
+            self.redetect("the serial number may be that of another device")
+        elif isinstance(command, GetSettingInfo | GetRamInfo):
+            self._doubts.put_nowait((command, address))
+        elif isinstance(command, ReadSetting):
+            for number, device in enumerate(self.devices):
+                if device.address == address and number < len(self.items):
+                    self.items[number].settings.forget(device, command.id)
+                    self.scheduler.hurry(_refresh_name(number))
+
+    async def _check_scales(self) -> None:
+        """Ask scales that are in doubt anew, and keep them if they are others."""
+        while True:
+            doubt = await self._doubts.get()
+            command, address = doubt
+            for number, device in enumerate(self.devices):
+                if device.address != address:
+                    continue
+                items = self.items[number]
+                part = items.ram if isinstance(command, GetRamInfo) else items.settings
+                try:
+                    if not await part.check_scale(device, command.id) and device.read:
+                        self._cache.save(device.version, device.is_new, device.infos)
+                except (errors.NoReply, errors.Rejected) as error:
+                    log.info("%s: cannot check a scale yet: %s", device, error)
+                    self._doubts.put_nowait(doubt)
+                    await asyncio.sleep(AGAIN_S)
 
     def other_panel(self, frame: PanelFrame) -> None:
         """Another panel controls the system."""
@@ -197,6 +238,7 @@ class System:
                 for part in self._parts:
                     part.start()
                 tasks.create_task(self.scheduler.run(), name="scheduler")
+                tasks.create_task(self._check_scales(), name="scales in doubt")
                 for part in self._parts:
                     tasks.create_task(part.run(), name=type(part).__name__)
                 self._start_devices()
@@ -213,6 +255,8 @@ class System:
                 part.stop()
             self.scheduler.freshness.withdraw_all()
             self.board.update(dict.fromkeys(self._shown) | {"/Connected": 0})
+            for device in self.devices:
+                device.gone = True
             for items in self.items:
                 items.detach()
 
@@ -235,7 +279,7 @@ class System:
                 "/FirmwareVersion": master.firmware,
                 "/FirmwareSubVersion": 0,
                 "/Serial": master.serial,
-                "/ShortIds": self.roster.known,
+                "/ShortIds": _bits(self.roster.known),
                 "/Devices/NumberOfMultis": len(self.devices),
                 "/Quirks": int(not all(map(reports_power, self.devices))),
                 "/FirmwareFeatures/CommandWriteViaId": int(master.is_new),
@@ -246,7 +290,7 @@ class System:
 
     def _attach(self, number: int) -> None:
         if number == len(self.items):
-            self.items.append(DeviceItems(self.board, number))
+            self.items.append(DeviceItems(self.board, number, self._units))
         device = self.devices[number]
         device.alone = self.roster.alone
         self.items[number].attach(device)
@@ -319,6 +363,8 @@ class System:
             device.alone = self.roster.alone
         if self.devices == before:
             return
+        for device in before:
+            device.gone = device not in self.devices
         for number in range(len(self.devices), len(before)):
             self.scheduler.remove(_refresh_name(number))
         for number, device in enumerate(self.devices):
@@ -339,16 +385,25 @@ class _RamItems:
     def __init__(self, items: Sequence[DeviceItems]) -> None:
         self._items = items
 
-    def show(self, number: int, words: Mapping[int, int]) -> None:
-        if number < len(self._items):
-            self._items[number].ram.show(words)
+    def show(self, device: Device, words: Mapping[int, int], asked_at: float) -> None:
+        for ram in self._of(device):
+            ram.show(words, asked_at)
 
-    def interest(self, number: int) -> Iterable[int]:
-        return self._items[number].ram.interest() if number < len(self._items) else ()
+    def interest(self, device: Device) -> Iterable[int]:
+        return [id for ram in self._of(device) for id in ram.interest()]
 
-    def lose_interest(self, number: int) -> None:
-        if number < len(self._items):
-            self._items[number].ram.lose_interest()
+    def lose_interest(self, device: Device) -> None:
+        for ram in self._of(device):
+            ram.lose_interest()
+
+    def _of(self, device: Device) -> list[DeviceRam]:
+        """Those of a device; none when it is gone."""
+        return [items.ram for items in self._items if items.device is device]
+
+
+def _bits(bitmap: int) -> int:
+    """A bitmap of 32 bits as the signed number that D-Bus has room for."""
+    return int.from_bytes(bitmap.to_bytes(4, "little"), "little", signed=True)
 
 
 def _refresh_name(number: int) -> str:

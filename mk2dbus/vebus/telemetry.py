@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +24,7 @@ from mk2dbus.vebus.part import Part
 from mk2dbus.vebus.plausible import check_ac, check_dc, check_input, check_state, check_values
 from mk2dbus.vebus.power import PHASES, Method, PowerMeter, sums
 from mk2dbus.vebus.readings import Values
-from mk2dbus.vebus.schedule import Implausible, Lane, Poll, Scheduler
+from mk2dbus.vebus.schedule import Ages, Implausible, Lane, Poll, Scheduler
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ FAST_S = 0.1
 STATUS_S, INPUT_S, SLOW_S = 0.5, 1.0, 2.0
 """LEDs, alarms and error; mode and current limit; what changes slowly."""
 RELAXED_INPUT_S = 3.0
+SLOW = "slow"
+"""Name of the poll of what changes slowly."""
 
 _BATTERY_CAPACITY = 64
 """Setting; a capacity of 0 switches the battery monitor off."""
@@ -57,15 +60,15 @@ _SYSTEM_IDS = (readings.CHARGE_STATE, readings.IGNORE_AC_INPUT)
 
 
 class RamItems(Protocol):
-    """The items of the RAM variables of the devices."""
+    """The items of the RAM variables of the devices. A device may have another number, or none, by now."""
 
-    def show(self, number: int, words: Mapping[int, int]) -> None:
-        """Show raw words of the device with a number, by id."""
+    def show(self, device: Device, words: Mapping[int, int], asked_at: float) -> None:
+        """Show raw words of a device, by id, asked for at a loop time."""
 
-    def interest(self, number: int) -> Iterable[int]:
+    def interest(self, device: Device) -> Iterable[int]:
         """Ids of the variables of a device that somebody asked for lately."""
 
-    def lose_interest(self, number: int) -> None:
+    def lose_interest(self, device: Device) -> None:
         """One of those cannot be read: do not ask for them again."""
 
 
@@ -82,6 +85,7 @@ class Telemetry(Part):
         devices: in the order of their addresses; the first one is asked for the state of the system. The
             caller may change them, and says so with :meth:`devices_changed`.
         fast_s: how often the fast ones are wanted.
+        complete: whether the devices are all that are on the bus.
     """
 
     def __init__(
@@ -92,6 +96,7 @@ class Telemetry(Part):
         scheduler: Scheduler,
         ram: RamItems,
         fast_s: float = FAST_S,
+        complete: Callable[[], bool] = lambda: True,
     ) -> None:
         self.accessory_present: bool | None = None
         """Whether a BMS or DMC is there; ``None``: not looked for yet."""
@@ -103,6 +108,7 @@ class Telemetry(Part):
         self._scheduler = scheduler
         self._ram = ram
         self._fast_s = fast_s
+        self._complete = complete
         self._error: Remembered[int] = Remembered()
         self._connected: Remembered[bool] = Remembered()
         self._charging: Remembered[bool] = Remembered()
@@ -113,8 +119,10 @@ class Telemetry(Part):
         self._known_counts: set[int] = set()
         """Numbers of phases that the addresses have told."""
         self._ac: dict[int, Remembered[Values]] = {phase: Remembered() for phase in range(1, PHASES + 1)}
+        self._summed: frozenset[str] = frozenset()
+        """Paths of what is made of all phases."""
         self._bounds: tuple[int, int, int] | None = None
-        self._power = PowerMeter(link, devices, ram.show)
+        self._power = PowerMeter(link, devices, ram.show, complete())
         self._diagnosed = 0
 
     def start(self) -> None:
@@ -123,20 +131,30 @@ class Telemetry(Part):
         self._scheduler.add(
             (
                 Poll("dc", Lane.INFO, fast, self._read_dc),
-                Poll("ac1", Lane.INFO, fast, partial(self._read_ac, 1)),
-                Poll("state", Lane.WINMON, fast, self._read_state),
+                self._ac_poll(1),
+                Poll("state", Lane.WINMON, fast, self._read_state, parts=self._state_parts),
                 # As old as the snapshot that it begins with.
                 Poll("power", Lane.WINMON, fast, self._read_power, spread_s=math.inf),
                 Poll("status", Lane.INFO, max(STATUS_S, fast), self._read_status),
-                Poll("input", Lane.INFO, max(INPUT_S, fast), self._read_input, RELAXED_INPUT_S),
-                Poll("slow", Lane.WINMON, max(SLOW_S, fast), self._read_slow, RELAXED_INPUT_S),
+                Poll(
+                    "input",
+                    Lane.INFO,
+                    max(INPUT_S, fast),
+                    self._read_input,
+                    RELAXED_INPUT_S,
+                    parts=self._active_input_parts,
+                ),
+                Poll(
+                    SLOW, Lane.WINMON, max(SLOW_S, fast), self._read_slow, RELAXED_INPUT_S, spread_s=math.inf
+                ),
+                Poll("asked", Lane.WINMON, max(SLOW_S, fast), self._read_asked, RELAXED_INPUT_S, None),
             )
         )
         self.devices_changed()
 
     def devices_changed(self) -> None:
         """Devices came or went."""
-        self._power = PowerMeter(self._link, self._devices, self._ram.show)
+        self._power = PowerMeter(self._link, self._devices, self._ram.show, self._complete())
         self._scheduler.hurry("power")
         count = phases_of(device.address for device in self._devices)
         if not self._known_counts:
@@ -152,6 +170,7 @@ class Telemetry(Part):
                 max(SLOW_S, self._fast_s),
                 partial(self._read_diagnostics, number),
                 RELAXED_INPUT_S,
+                spread_s=math.inf,
             )
             for number in range(1, len(self._devices))
         )
@@ -198,7 +217,9 @@ class Telemetry(Part):
             known: Values = {}
             for one in phases:
                 known |= self._ac[one].get() or {}
-            values |= sums(phases, known, self._power.method)
+            summed = sums(phases, known, self._power.method)
+            self._summed = frozenset(summed)
+            values |= summed
         return values
 
     async def _ask_ac(self, phase: int) -> AcInfo:
@@ -245,11 +266,20 @@ class Telemetry(Part):
         self._claimed_phases = (0, 0)
         for phase in range(count + 1, self._phases + 1):
             self._scheduler.remove(f"ac{phase}")
-        self._scheduler.add(
-            Poll(f"ac{phase}", Lane.INFO, self._fast_s, partial(self._read_ac, phase))
-            for phase in range(self._phases + 1, count + 1)
-        )
+        self._scheduler.add(self._ac_poll(phase) for phase in range(self._phases + 1, count + 1))
         self._phases = count
+
+    def _ac_poll(self, phase: int) -> Poll:
+        read, parts = partial(self._read_ac, phase), partial(self._ac_parts, phase)
+        return Poll(f"ac{phase}", Lane.INFO, self._fast_s, read, parts=parts)
+
+    def _ac_parts(self, phase: int) -> Ages:
+        """The frequency of the output comes with the DC info, the sums are of all phases."""
+        ages = {f"/Ac/Out/L{phase}/F": self._inverter_period.since}
+        if phase == self._phases:
+            oldest = min(self._ac[one].since for one in range(1, self._phases + 1))
+            ages |= dict.fromkeys(self._summed, oldest)
+        return ages
 
     async def _read_state(self) -> Values:
         return self.state_values(await self._first.request(GetState()))
@@ -264,11 +294,21 @@ class Telemetry(Part):
         values = readings.state_values(state, self._error.get())
         self._connected.set(bool(values["/Ac/ActiveIn/Connected"]))
         self._charging.set(readings.is_charging(state))
+        if (input := self._input.get()) is not None:
+            values |= readings.active_input_values(input, self._connected.get())
         return values
 
     def show_state(self, state: DeviceState) -> None:
         """Show a state that somebody else read."""
-        self._scheduler.freshness.publish("state", self.state_values(state))
+        self._scheduler.show("state", self.state_values(state))
+
+    def _state_parts(self) -> Ages:
+        """The error comes with the status."""
+        return {"/State": self._error.since, **self._active_input_parts()}
+
+    def _active_input_parts(self) -> Ages:
+        """Which input is active is told by one poll, whether it is connected by another."""
+        return {readings.ACTIVE_INPUT: min(self._connected.since, self._input.since)}
 
     async def _read_power(self) -> Values:
         meter = self._power
@@ -278,8 +318,14 @@ class Telemetry(Part):
 
     async def _read_status(self) -> Values:
         status = await self._link.request(GetLeds())
-        if (error := readings.vebus_error(status)) is not None:
+        error, known = readings.vebus_error(status), self._error.get()
+        if error is not None:
             self._error.set(error)
+        elif known is None and status.known and status.error is None:
+            # An adapter that tells the LEDs alone: nobody can say more than the states.
+            self._error.set(0)
+        if known is None:
+            self._scheduler.hurry("state")
         return readings.status_values(status)
 
     async def _read_input(self) -> Values:
@@ -299,7 +345,8 @@ class Telemetry(Part):
         if bounds != self._bounds:
             self._bounds = bounds
             self._set_limit_bounds(info)
-        return readings.ac_input_values(info, self._connected.get(), self.accessory_present)
+        values = readings.ac_input_values(info, self.accessory_present)
+        return values | readings.active_input_values(info, self._connected.get())
 
     def _set_limit_bounds(self, info: AcInput) -> None:
         limits = Limits(info.minimum / _LIMIT_STEPS_PER_A, info.maximum / _LIMIT_STEPS_PER_A)
@@ -310,10 +357,10 @@ class Telemetry(Part):
 
     def show_input(self, info: AcInput) -> None:
         """Show an AC input configuration that somebody else read."""
-        self._scheduler.freshness.publish("input", self.input_values(info))
+        self._scheduler.show("input", self.input_values(info))
 
     async def _read_slow(self) -> Values:
-        """RAM variables of the first device, and in the same request those that somebody asked for."""
+        """RAM variables of the first device."""
         value = await self._read_ram(0, (*_SYSTEM_IDS, *_DIAGNOSTICS))
         charge = value.get(readings.CHARGE_STATE) if await self._has_battery_monitor() else None
         return {
@@ -321,6 +368,17 @@ class Telemetry(Part):
             "/Ac/State/IgnoreAcIn1": self._bit(readings.IGNORE_AC_INPUT, value),
             **_diagnostics(0, value),
         }
+
+    async def _read_asked(self) -> Values:
+        """RAM variables that somebody asked for; each is shown when it is read."""
+        for device in tuple(self._devices):
+            for ids in device.chunks(self._ram.interest(device)):
+                asked_at = asyncio.get_running_loop().time()
+                try:
+                    self._ram.show(device, await device.read_ram(ids, plain=True), asked_at)
+                except errors.Rejected:
+                    self._ram.lose_interest(device)
+        return {}
 
     def _bit(self, id: int, value: Mapping[int, Number]) -> int | None:
         """A RAM variable that is a bit; ``None`` where the device says that it is none."""
@@ -331,18 +389,11 @@ class Telemetry(Part):
         return _diagnostics(number, await self._read_ram(number, _DIAGNOSTICS))
 
     async def _read_ram(self, number: int, ids: Sequence[int]) -> Mapping[int, Number]:
-        """RAM variables of a device, scaled; those of interest are shown along."""
+        """RAM variables of a device, scaled; they are shown along."""
         device = self._devices[number]
-        wanted = [id for id in ids if await device.ram_scale(id) is not None]
-        more = [id for id in self._ram.interest(number) if id not in wanted]
-        try:
-            words = await device.read_ram(wanted + more, plain=True)
-        except errors.Rejected:
-            if not more:
-                raise
-            self._ram.lose_interest(number)
-            words = await device.read_ram(wanted, plain=True)
-        self._ram.show(number, words)
+        asked_at = asyncio.get_running_loop().time()
+        words = await device.read_ram(ids)
+        self._ram.show(device, words, asked_at)
         return {
             id: scale.value(word)
             for id, word in words.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -63,9 +64,12 @@ class Watch(Part):
         self._watched = 0
         self._identified = 0
         self._hurried = -HURRY_PAUSE_S
+        self.same_at = -math.inf
+        """Loop time at which all was found to be as it was."""
 
     def start(self) -> None:
-        """Look from now on."""
+        """Look from now on: all was found just now."""
+        self.same_at = asyncio.get_running_loop().time()
         self._scheduler.add(
             [Poll(_WATCH, Lane.WATCH, WATCH_S, self._watch, RELAXED_WATCH_S, None)], after_s=RELAXED_WATCH_S
         )
@@ -91,6 +95,7 @@ class Watch(Part):
         Raises:
             SystemGone: they are not.
         """
+        begun = asyncio.get_running_loop().time()
         self._drop_mute()
         self._watched += 1
         devices, link = self._roster.devices, self._link
@@ -109,6 +114,7 @@ class Watch(Part):
         if present == configuration.present and present != self._roster.known:
             await self._compare(present)
         await self._check_form()
+        self.same_at = begun
         return {}
 
     async def _identify(self) -> Values:

@@ -327,3 +327,14 @@ async def test_no_answer_where_none_is_wanted(bench: Any) -> None:
 def test_pauses_grow_to_two_seconds() -> None:
     steps = doubling(FIRST_PAUSE_S, LAST_PAUSE_S)
     assert [next(steps) for _ in range(6)] == [0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
+
+
+async def test_what_gets_too_old_while_the_process_stalls_is_not_told(bench: Any) -> None:
+    """A call that came meanwhile is answered after what the time that has passed demands."""
+    loop = asyncio.get_running_loop()
+    asking = asyncio.create_task(bench.item("/Dc/0/Voltage", "GetValue"))
+    await asyncio.sleep(0)
+    loop.call_at(loop.time() + 0.1, bench.tree.update, {"/Dc/0/Voltage": None})
+    # The call is on its way to the daemon, and from there to the service, while nothing moves here.
+    loop.call_soon(loop.call_soon, time.sleep, 0.3)
+    assert (await asking).value == []

@@ -13,7 +13,7 @@ import pytest
 from support.clock import simulated
 from support.driven import MODES, Driven, Mode, driven
 
-from mk2dbus.items import NoReply, WriteFailed
+from mk2dbus.items import Disconnected, NoReply, WriteFailed
 from mk2dbus.simulator import Kind
 from mk2dbus.vebus.options import Options
 
@@ -141,7 +141,7 @@ async def _attempt(run: Driven, case: Case, value: float, direction: str, loss: 
     elif any(words in str(failure) for words in NOT_DONE):
         assert effect == pytest.approx(before), told
     else:
-        assert isinstance(failure, NoReply), told
+        assert isinstance(failure, NoReply | Disconnected), told
         assert "not known" in str(failure), told
         assert effect == pytest.approx(before) or effect == pytest.approx(value), told
     setattr(run.core, direction, None)

@@ -15,7 +15,7 @@ from support.truth import Truth
 
 from mk2dbus.mk2.errors import NoReply
 from mk2dbus.mk2.link import Link
-from mk2dbus.simulator import Kind, RandomDamage
+from mk2dbus.simulator import Kind, Override, RandomDamage
 from mk2dbus.vebus.confirm import MOST_TIMES, Readings, confirmed
 from mk2dbus.vebus.options import Options
 
@@ -33,6 +33,7 @@ async def test_nothing_false_is_shown_on_a_noisy_line(mode: Mode, caplog: pytest
     async with driven(mode=mode, options=Options(poll_interval_s=0.5)) as run:
         await run.until_known(VOLTAGE)
         truth = Truth(run)
+        baudrate = run.port.baudrate
         watching = asyncio.create_task(truth.watch())
         run.core.incoming, run.core.outgoing = damage, replace(damage, seed=9)
         while run.now < NOISE_S:
@@ -41,7 +42,8 @@ async def test_nothing_false_is_shown_on_a_noisy_line(mode: Mode, caplog: pytest
             run.core.plant.mains_voltage = generator.choice((0.0, 118.0, 122.0))
         watching.cancel()
         assert not truth.lies, truth.lies[:3]
-        assert truth.shown > 0.95 * truth.checked
+        # High speed is given up on such a line, and that takes some seconds.
+        assert truth.shown > (0.95 if run.port.baudrate == baudrate else 0.92) * truth.checked
         assert not truth.false_settings()
         assert run.value("/Connected") == 1
         assert not run.core.log.of(Kind.PANEL)
@@ -108,3 +110,22 @@ def test_what_is_measured_is_near_what_was(
     for one in past:
         readings.add({path: one})
     assert readings.support({path: value}) is supported
+
+
+@simulated
+async def test_a_ram_variable_that_somebody_asks_for_is_told_twice() -> None:
+    async with driven() as run:
+        await run.until_known(VOLTAGE)
+        await run.until_all_read()
+        item = run.tree.get("/Devices/0/RamVars/UMainsRms")
+        assert item is not None
+        assert item.fetch is not None
+        run.core.incoming = run.core.outgoing = RandomDamage(flip=0.002)
+        await asyncio.sleep(20)
+        run.core.incoming = run.core.outgoing = RandomDamage()
+        truth = item.leaf.path, run.core.plant.units[0].mains_v
+        run.core.device.overrides.append(Override(0x30, b"\x00", reply=(b"\x85\x00\x10",), times=1))
+        await item.fetch()
+        assert run.value(truth[0]) is None
+        await run.until(lambda: run.value(truth[0]) is not None, 8)
+        assert run.value(truth[0]) == pytest.approx(truth[1], abs=0.05)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,6 +115,41 @@ async def test_no_pings_while_the_inverter_side_hangs(
         assert not [text for text in manager.told if "WATCHDOG" in text]
         go_on.set()
         await manager.until("WATCHDOG=1", 5.0)
+
+
+HANGS = """
+import signal, sys, time
+from mk2dbus.cli import main
+
+# Where the loop is just then: it does not come back.
+signal.signal(signal.SIGUSR1, lambda *_: time.sleep(60))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+async def test_no_pings_while_the_process_hangs(
+    manager: Manager, simulator: Simulator, dbus_daemon: Daemon, tmp_path: Path
+) -> None:
+    """The real process, with a socket as systemd gives it: the main task stands still, and so do the pings."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", HANGS, "run", "--tty", str(simulator.port), "--bus", dbus_daemon.address),
+        *("--state-dir", str(tmp_path / "state")),
+        env=os.environ | {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "400000"},
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        await manager.until("READY=1")
+        await manager.until("STATUS=connected to MultiPlus-II")
+        await manager.until("WATCHDOG=1")
+        process.send_signal(signal.SIGUSR1)
+        await asyncio.sleep(0.4)
+        assert len(manager.told) <= 3
+        await asyncio.sleep(0.8)
+        assert manager.told == []
+        assert process.returncode is None
+    finally:
+        process.kill()
+        await process.wait()
 
 
 async def test_stopped_for_a_while(service: Service, simulator: Simulator) -> None:

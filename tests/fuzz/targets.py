@@ -111,7 +111,8 @@ def _show(answer: object) -> None:
                 plausible.check_values(readings.ac_values(answer, SCALES, 160))
             case AcInput():
                 plausible.check_input(answer)
-                readings.ac_input_values(answer, True, False)
+                readings.ac_input_values(answer, False)
+                readings.active_input_values(answer, True)
                 assert adapter.SwitchPosition(answer.panel_mode)
             case Configuration():
                 plausible.check_configuration(answer)

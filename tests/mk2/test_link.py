@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from support.clock import simulated
+from support.clock import SimulatedLoop, simulated
 from support.ports import CorePort, MemoryPort, QuietPort, ScriptedPort
 
 from mk2dbus.mk2.adapter import (
@@ -606,6 +606,26 @@ async def test_attempts_and_their_times() -> None:
         assert (link.counters.timeouts, link.counters.retries) == (3, 2)
         assert link.counters.sent_frames == 3
         assert link.counters.sent_bytes == 12
+
+
+@simulated
+async def test_a_reply_that_is_read_long_after_it_came_answers_nothing() -> None:
+    """This process, or the whole machine, stood still; reading comes before all timers then."""
+    port = QuietPort()
+    async with linked(port) as link:
+        asked = later(link.request(GetDc()))
+        await asyncio.sleep(0.05)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimulatedLoop)
+        loop.stand_still(60.0)
+        link.data_received(DC)
+        await asyncio.sleep(0.01)
+        assert not asked.done()
+        assert len(port.sent) == 2
+        port.deliver(DC)
+        await asyncio.sleep(0.01)
+        assert asked.done()
+        assert link.counters.stray_frames == 1
 
 
 @simulated

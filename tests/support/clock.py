@@ -23,6 +23,9 @@ class _JumpingSelector(selectors.BaseSelector):
         return self._real.unregister(fileobj)
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout == 0:
+            # Tasks are ready: what comes from outside is looked at when they wait again.
+            return []
         ready = self._real.select(0)
         if not ready and timeout is None:
             raise RuntimeError("all tasks wait, and nothing will ever wake them")
@@ -46,6 +49,10 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._clock
+
+    def stand_still(self, seconds: float) -> None:
+        """Time passes, and nothing happens: the process was stopped, or the machine slept."""
+        self._clock += seconds
 
     def _pass(self, seconds: float) -> None:
         # A nanosecond more, so that rounding never leaves a timer just short of its deadline.

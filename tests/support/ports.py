@@ -185,6 +185,8 @@ class CorePort(MemoryPort):
         self.core = core
         core.client_baudrate = baudrate
         self._timer: asyncio.TimerHandle | None = None
+        self._rest_until = 0.0
+        self._held = b""
         self.on_write: Callable[[bytes], None] = lambda _: None
         self._step()
 
@@ -199,12 +201,21 @@ class CorePort(MemoryPort):
         super().set_baudrate(baudrate)
         self.core.client_baudrate = baudrate
 
+    def rest(self, seconds: float) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._rest_until:
+            self._rest_until = now + seconds
+            self._step()
+
     def _step(self) -> None:
         loop = asyncio.get_running_loop()
         if self._timer is not None:
             self._timer.cancel()
-        self.deliver(self.core.run(loop.time()))
-        self._timer = loop.call_at(self.core.deadline, self._step)
+        self._held += self.core.run(loop.time())
+        if loop.time() >= self._rest_until:
+            held, self._held = self._held, b""
+            self.deliver(held)
+        self._timer = loop.call_at(max(self.core.deadline, self._rest_until), self._step)
 
     def lose(self, why: str = "cable pulled") -> None:
         super().lose(why)

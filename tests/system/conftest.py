@@ -103,7 +103,8 @@ class Service:
                 value = await self.value(path)
                 if value == wanted or (wanted is ... and value is not None):
                     return
-                await asyncio.sleep(0.05)
+                # Not more often: each look is a process.
+                await asyncio.sleep(0.15)
 
     async def set_value(self, path: str, signature: str, value: str) -> int:
         """``SetValue`` by busctl; what it answered."""

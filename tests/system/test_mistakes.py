@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 from support.bus import Daemon
 
+from mk2dbus.cli import main
 from mk2dbus.simulator import Simulator
-from system.conftest import Service, call, mk2dbus
+from system.conftest import Outcome, Service, call, mk2dbus
+
+
+def typed(*arguments: str) -> Outcome:
+    """What a process would do whose arguments are wrong, or ask for help: it ends before it begins."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            code = main(arguments)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else -1
+    return Outcome(code, out.getvalue(), err.getvalue())
 
 
 def _one_line(text: str) -> str:
@@ -35,28 +49,49 @@ async def test_wrong_names(arguments: list[str], word: str) -> None:
     assert word in _one_line(outcome.err)
 
 
-async def test_wrong_usage() -> None:
-    for outcome in await asyncio.gather(
-        mk2dbus(),
-        mk2dbus("run"),
-        mk2dbus("run", "--tty", "/dev/ttyUSB0", "--simulate"),
-        mk2dbus("run", "--simulate", "--baudrate", "9600"),
-        mk2dbus("run", "--simulate", "--device-instance", "-1"),
-        mk2dbus("run", "--simulate", "--log-level", "loud"),
-        mk2dbus("set", "/Mode"),
-        mk2dbus("nonsense"),
+def test_wrong_usage() -> None:
+    for outcome in (
+        typed("run"),
+        typed("run", "--tty", "/dev/ttyUSB0", "--simulate"),
+        typed("run", "--simulate", "--baudrate", "9600"),
+        typed("run", "--simulate", "--device-instance", "-1"),
+        typed("run", "--simulate", "--log-level", "loud"),
+        typed("set", "/Mode"),
+        typed("nonsense"),
+        typed("run", "--simulate", "--poll-interval", "fast"),
+        typed("run", "--simulate", "--device-instance", "x"),
+        typed("capture", "--seconds", "nan", "x"),
+        typed("backup", "--wait", "x", "x"),
     ):
         assert outcome.code == 2
         assert outcome.err
         assert "Traceback" not in outcome.err
+        assert "invalid _" not in outcome.err
+    outcome = typed("run", "--simulate", "--poll-interval", "9")
+    assert outcome.err == (
+        "mk2dbus run: argument --poll-interval: '9' is no number from 0.1 to 2; see mk2dbus run --help\n"
+    )
+
+
+async def test_commands_that_are_none() -> None:
+    wrong, alone = await asyncio.gather(mk2dbus("moniter"), mk2dbus())
+    assert wrong.code == alone.code == 2
+    assert wrong.err == "mk2dbus: there is no command 'moniter'; did you mean monitor?\n"
+    assert "    watch     print values" in alone.err
 
 
 async def test_help() -> None:
-    commands = ("run", "simulate", "list", "get", "set", "monitor", "backup", "restore", "diff")
-    helps = [mk2dbus(command, "--help") for command in (*commands, "read-ram", "write-ram")]
-    for outcome in await asyncio.gather(mk2dbus("--help"), *helps):
+    outcome = await mk2dbus("--help")
+    assert outcome.code == 0
+    assert "usage: mk2dbus" in outcome.out
+
+
+def test_help_for_each_command() -> None:
+    commands = ("run", "simulate", "list", "get", "set", "watch", "monitor", "backup", "restore", "diff")
+    for command in (*commands, "read-ram", "write-ram"):
+        outcome = typed(command, "--help")
         assert outcome.code == 0
-        assert "usage: mk2dbus" in outcome.out
+        assert f"usage: mk2dbus {command}" in outcome.out
 
 
 async def test_ports_that_are_none(dbus_daemon: Daemon, tmp_path: Path) -> None:
@@ -101,10 +136,10 @@ async def test_a_name_already_owned(service: Service, tmp_path: Path) -> None:
 
 async def test_no_bus(tmp_path: Path) -> None:
     addresses = (f"unix:path={tmp_path}/nothing", "nonsense", "tcp:host=127.0.0.1,port=1")
-    commands = (["run", "--simulate", "--state-dir", str(tmp_path)], ["list"], ["get", "/Mode"])
-    for outcome in await asyncio.gather(
-        *(mk2dbus(*command, "--bus", address) for address in addresses for command in commands)
-    ):
+    run = ("run", "--simulate", "--state-dir", str(tmp_path))
+    commands = [(*run, "--bus", address) for address in addresses]
+    commands += [("list", "--bus", addresses[0]), ("get", "/Mode", "--bus", addresses[1])]
+    for outcome in await asyncio.gather(*(mk2dbus(*command) for command in commands)):
         assert outcome.code in (1, 2)
         assert outcome.out == ""
         assert "Traceback" not in outcome.err

@@ -46,6 +46,7 @@ def test_charge_states_can_be_forced(profile: str) -> None:
     async def forced() -> None:
         async with driven(profile) as run:
             await run.until(lambda: run.value("/VebusMainState") == MainState.CHARGE)
+            await run.until_known("/State")
             for wanted, shown in ((2, 4), (3, 5), (1, 7)):
                 start = run.now
                 await run.write(STATE, wanted)
@@ -263,10 +264,26 @@ def test_the_state_of_charge_can_be_set(profile: str) -> None:
             await asyncio.sleep(5)
             assert run.value(SOC) == pytest.approx(60, abs=1)
             for value in (-1, 100.5):
-                with pytest.raises(OutOfRange, match=r"0\.0 to 100\.0 %"):
+                with pytest.raises(OutOfRange, match=r"0 to 100 %"):
                     await run.write(SOC, value)
 
     set_and_read()
+
+
+@simulated
+async def test_a_state_of_charge_that_was_set_gets_old_as_one_that_was_read() -> None:
+    async with driven(core=_with_battery_monitor()) as run:
+        await run.until_known(SOC)
+        # What telemetry asks for is lost; the state of charge alone is told.
+        run.core.device.overrides.append(Override(READ_RAM, bytes((13, 11))))
+        await run.until(lambda: run.value(SOC) is None, 6)
+        await run.write(SOC, 40)
+        assert run.core.device.ram_value(13) == pytest.approx(0.4, abs=0.01)
+        await asyncio.sleep(5)
+        assert run.value("/Connected") == 1
+        assert run.value(SOC) is None
+        run.core.device.overrides.clear()
+        await run.until(lambda: run.value(SOC) == pytest.approx(40, abs=1), 35)
 
 
 @simulated

@@ -232,6 +232,9 @@ BROKEN = {
     "too few": json.dumps(GOOD | {"totals": {"system": [1] * 9}}),
     "reading": json.dumps(GOOD | {"last": {"device": {"epoch": "b", "seconds": "1", "counters": [0] * 10}}}),
     "no number": '{"format": 1, "totals": {}, "last": {"": {"epoch": "", "seconds": NaN, "counters": []}}}',
+    "a number too large": '{"format": 1, "totals": {}, "last": {"": {"epoch": "", "seconds": 1'
+    + "0" * 400
+    + ', "counters": []}}}',
     "binary": "\x00\x01\x02",
     "deep": "[" * 100_000,
 }

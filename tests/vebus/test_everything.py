@@ -5,29 +5,40 @@ from __future__ import annotations
 import asyncio
 import random
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from support.clock import simulated
 from support.driven import Driven, driven
 
+from mk2dbus.bus.tree import Tree
 from mk2dbus.items import (
     Disconnected,
     InvalidValue,
     Kind,
+    Leaf,
     NoReply,
     OutOfRange,
     ReadOnly,
     Refused,
     WriteFailed,
 )
+from mk2dbus.mk2.link import Link
+from mk2dbus.mk2.winmon import RamInfo
 from mk2dbus.simulator import Kind as Event
 from mk2dbus.simulator import Override
-from mk2dbus.vebus.infocache import InfoCache
+from mk2dbus.vebus.assistants import Assistant
+from mk2dbus.vebus.device import Device
+from mk2dbus.vebus.infocache import InfoCache, Infos
+from mk2dbus.vebus.ramvars import DeviceRam
+from mk2dbus.vebus.settingword import Source
 from mk2dbus.vebus.tables import flags, ram_variables, settings
 
 SETTINGS = "/Devices/0/Settings"
 RAM_ONLY = "/Devices/0/RamOnly"
 RAM_VARS = "/Devices/0/RamVars"
+GET_SETTING_INFO, WRITE_BY_ID = 0x35, 0x37
 PROFILES = ["multiplus2", "multiplus-old"]
 
 
@@ -43,6 +54,12 @@ async def _ask(run: Driven, path: str) -> object:
     if item.value is None and item.fetch is not None:
         await item.fetch()
     return item.value
+
+
+async def _ask_again_and_again(run: Driven, path: str) -> None:
+    while True:
+        await _ask(run, path)
+        await asyncio.sleep(1.0)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -109,6 +126,48 @@ async def test_ram_variables_are_read_when_somebody_asks_and_kept_fresh_for_a_wh
         # What the telemetry brings is always there.
         for name in ("UBat", "IgnoreAcInputState", "InverterPower", "OutputPower"):
             assert run.value(f"{RAM_VARS}/{name}") is not None, name
+
+
+@simulated
+async def test_ram_variables_keep_their_scale_while_a_device_is_found_again() -> None:
+    """Their objects are there before the device that is found again was asked for all its scales."""
+    async with driven("multiplus2-ess") as run:
+        await run.until_all_read()
+        await run.write("/RedetectSystem", 1)
+        await run.until(lambda: run.value("/Connected") != 1, 5)
+        await run.until(lambda: run.value("/Connected") == 1, 5)
+        assert run.value(f"{SETTINGS}/ReadProgress") != 100
+        unit = run.core.plant.units[0]
+        relay = f"{RAM_VARS}/MultiFunctionalRelayState"
+        capacity = run.core.device.settings[64]
+        capacity.stored = capacity.ram = 200
+        await run.write(f"{RAM_VARS}/ChargeState", 0.5)
+        assert run.core.device.ram_value(13) == pytest.approx(0.5, abs=0.02)
+        assert await _ask(run, f"{RAM_VARS}/MainsPeriod") == pytest.approx(10 / unit.mains_hz, abs=0.002)
+        assert await _ask(run, f"{RAM_VARS}/SignedAcLoadCurrent") == pytest.approx(unit.output_a, abs=0.02)
+        assert await _ask(run, relay) in (0, 1)
+
+
+@simulated
+async def test_ram_variables_of_an_old_device_are_never_shown_too_long() -> None:
+    """It tells one at a time: the first of many is old when the last has come."""
+    async with driven("multiplus-old") as run:
+        await run.until_all_read()
+        watched = f"{RAM_VARS}/UMainsRms"
+        asked = asyncio.gather(*(_ask_again_and_again(run, path) for path in run.tree if RAM_VARS in path))
+        true_until: dict[object, float] = {}
+        ages: list[float] = []
+        end = run.now + 40
+        while run.now < end:
+            run.core.plant.mains_voltage = 220 + (run.now % 20)
+            await asyncio.sleep(0.1)
+            true_until[round(run.core.plant.units[0].mains_v, 2)] = run.now
+            shown = run.value(watched)
+            if isinstance(shown, float):
+                ages.append(run.now - true_until[round(shown, 2)])
+        asked.cancel()
+        assert max(ages) < 5.0
+        assert len(ages) > 100
 
 
 @simulated
@@ -245,6 +304,22 @@ async def test_devices_are_detected_again_when_asked() -> None:
         await run.until_known("/Dc/0/Voltage", 5)
         with pytest.raises(InvalidValue):
             await run.write("/RedetectSystem", 2)
+
+
+@simulated
+async def test_a_device_that_is_found_again_is_asked_for_limits_before_a_write() -> None:
+    """Not after it: when that fails it would not be true that nothing was written."""
+    async with driven() as run:
+        await run.until_all_read()
+        await run.write("/RedetectSystem", 1)
+        await run.until(lambda: run.value("/Connected") != 1, 5)
+        await run.until(lambda: run.value("/Connected") == 1, 5)
+        before = len(run.sent)
+        await run.write(f"{SETTINGS}/VsMinimumOnTime", 17)
+        commands = [frame.data[1:4] for frame in run.sent[before:]]
+        info, write = bytes([GET_SETTING_INFO, 43, 0]), bytes([WRITE_BY_ID, 1, 43])
+        assert commands.index(info) < commands.index(write)
+        assert run.core.device.settings[43].stored == 17
 
 
 @simulated
@@ -416,6 +491,22 @@ async def test_ram_variables_that_can_be_written() -> None:
         bit = f"{RAM_VARS}/MultiFunctionalRelayState"
         refused = await _refusal(run, bit, 1)
         assert refused is None or "refused" in refused
+
+
+@simulated
+async def test_words_of_assistants_have_no_objects_before_their_scale_is_known() -> None:
+    """The list is known first; nobody can tell a large number from a negative one then."""
+    device = Device(cast(Link, SimpleNamespace(noisy=False)), 0)
+    device.assistants = (Assistant(5, 128, 1),)
+    tree = Tree()
+    tree.add(Leaf("/Devices/0/Assistants", Kind.LIST))
+    ram = DeviceRam(cast(Source, SimpleNamespace(device=device)), tree, "/Devices/0")
+    ram.attach(device)
+    assert list(tree) == ["/Devices/0/Assistants"]
+    device.remember(Infos({}, {128: RamInfo(1, 0), 129: RamInfo(1, 0)}))
+    ram.attach(device)
+    ram.show({129: 63692}, asyncio.get_running_loop().time())
+    assert tree.value(f"{RAM_VARS}/129") == 63692
 
 
 @simulated

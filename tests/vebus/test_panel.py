@@ -140,7 +140,7 @@ async def test_limits_come_from_the_device() -> None:
         assert item is not None
         assert (item.limits.minimum, item.limits.maximum) == (1.0, 100.0)
         for value in (0, 0.9, 100.1, 3276.8):
-            with pytest.raises(OutOfRange, match=r"1\.0 to 100\.0 A"):
+            with pytest.raises(OutOfRange, match=r"1 to 100 A"):
                 await run.write(LIMIT, value)
         with pytest.raises(ReadOnly, match="1 AC input"):
             await run.write(SECOND_LIMIT, 10)
@@ -532,3 +532,40 @@ def test_ended_at_any_moment_it_leaves_the_system_as_last_told(profile: str, hun
 
 def test_what_a_write_would_send_is_said() -> None:
     assert all("(S)" in command.sends for command in COMMANDS.values())
+
+
+@pytest.mark.parametrize("gap_s", [2.0, 3.0])
+@simulated
+async def test_no_frame_goes_to_another_system_of_the_same_kind(gap_s: float) -> None:
+    """The cable is put from one into the other: the adapter is without power for the time it takes."""
+    async with driven() as run:
+        await run.until_known("/ModeIsAdjustable")
+        await run.write("/Mode", 1)
+        await asyncio.sleep(5)
+        core = run.core
+        core.adapter.silent = True
+        await asyncio.sleep(gap_s)
+        core.adapter.silent = False
+        core.adapter.power_cycle()
+        other = core.system.replace(0, core.device.kind)
+        core.touch()
+        heard = core.log.counts[Event.PANEL]
+        await run.until(lambda: run.value("/Serial") == other.serial, 40)
+        await asyncio.sleep(10)
+        assert core.log.counts[Event.PANEL] == heard
+        assert other.charge_allowed
+        assert other.invert_allowed
+
+
+@simulated
+async def test_frames_go_on_after_a_silence_with_the_same_system() -> None:
+    async with driven() as run:
+        await run.until_known("/ModeIsAdjustable")
+        await run.write("/Mode", 1)
+        await asyncio.sleep(5)
+        run.core.adapter.silent = True
+        await asyncio.sleep(2.0)
+        run.core.adapter.silent = False
+        heard = run.core.log.counts[Event.PANEL]
+        await asyncio.sleep(10)
+        assert run.core.log.counts[Event.PANEL] >= heard + 5

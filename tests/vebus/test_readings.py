@@ -60,6 +60,8 @@ def test_recorded_feed_in_has_a_negative_current() -> None:
     assert isinstance(info, AcInfo)
     assert readings.ac_values(info, SCALES, None)["/Ac/ActiveIn/L1/I"] == -1.61
     assert readings.ac_values(info, SCALES, None)["/Ac/Out/L1/F"] is None
+    # Without a period the inverter does not run: that would be 77 Hz.
+    assert readings.ac_values(info, SCALES, 0)["/Ac/Out/L1/F"] is None
 
 
 def test_little_voltage_is_none_and_has_no_frequency() -> None:
@@ -97,6 +99,7 @@ def test_state(main: int, sub: int, state: int) -> None:
     assert values["/Ac/ActiveIn/Connected"] == int(main in (7, 8, 9))
     assert values["/VebusChargeState"] == (sub if main == 9 else None)
     assert readings.state_values(DeviceState(main, sub), error=3)["/State"] == 2
+    assert readings.state_values(DeviceState(main, sub), error=None)["/State"] is None
 
 
 def test_leds_and_alarms() -> None:
@@ -116,9 +119,8 @@ def test_leds_and_alarms() -> None:
 
 
 def test_unknown_leds_and_short_replies_are_not_known() -> None:
-    values = readings.status_values(LedStatus(0x1F, 0x1F, 0, 0))
-    assert {values[path] for path in values if path.startswith("/Leds/")} == {None}
-    assert values["/Alarms/TemperatureSensor"] is None
+    # No device: nobody knows of alarms and errors either.
+    assert set(readings.status_values(LedStatus(0x1F, 0x1F, 0, 0)).values()) == {None}
     short = readings.status_values(LedStatus(1, 0))
     assert short["/Leds/Mains"] == 1
     assert {short[path] for path in short if not path.startswith("/Leds/")} == {None}
@@ -138,20 +140,24 @@ def test_sensor_alarms(blink: int, error: int, temperature: int, voltage: int) -
 def test_mode_and_limit(register: int, mode: int) -> None:
     info = read_info(_frame(_ac_input(0x14, register)))
     assert isinstance(info, AcInput)
-    values = readings.ac_input_values(info, connected=True, accessory_present=False)
+    values = readings.ac_input_values(info, accessory_present=False)
     assert values["/Mode"] == mode
     assert values["/Ac/In/1/CurrentLimit"] == values["/Ac/ActiveIn/CurrentLimit"] == 12.5
     assert values["/Ac/In/2/CurrentLimit"] is None
-    assert values["/Ac/ActiveIn/ActiveInput"] == 0
     assert values["/Ac/State/RemoteGeneratorSelected"] == register >> 7
     assert values["/Ac/ActiveIn/CurrentLimitIsAdjustable"] == 1
     assert values["/Ac/NumberOfAcInputs"] == 1
-    apart = readings.ac_input_values(info, connected=False, accessory_present=None)
-    assert apart["/Ac/ActiveIn/ActiveInput"] == 240
+    apart = readings.ac_input_values(info, accessory_present=None)
     assert apart["/ModeIsAdjustable"] is None  # not known before a BMS was looked for
-    held = readings.ac_input_values(info, connected=None, accessory_present=True)
+    held = readings.ac_input_values(info, accessory_present=True)
     assert held["/ModeIsAdjustable"] == held["/Ac/ActiveIn/CurrentLimitIsAdjustable"] == 0
-    assert "/Ac/ActiveIn/ActiveInput" not in held
+
+
+@pytest.mark.parametrize(("connected", "shown"), [(True, 0), (False, 240), (None, None)])
+def test_active_input(connected: bool | None, shown: int | None) -> None:
+    info = read_info(_frame(_ac_input(0x14, 0x30)))
+    assert isinstance(info, AcInput)
+    assert readings.active_input_values(info, connected).get("/Ac/ActiveIn/ActiveInput") == shown
 
 
 def _ac_input(config: int, register: int) -> str:

@@ -83,6 +83,34 @@ async def test_nothing_starves_on_a_line_that_is_too_slow_for_all() -> None:
 
 
 @simulated
+async def test_a_value_is_as_old_as_the_oldest_part_of_it() -> None:
+    line = Line()
+    other_read_at = 0.0
+    scheduler, tree = _scheduler(line, "fast", "sum")
+
+    async def read() -> Values:
+        line.last_answer = asyncio.get_running_loop().time()
+        return {"/fast": 1, "/sum": 2}
+
+    scheduler.add([Poll("fast", Lane.WINMON, 0.5, read, parts=lambda: {"/sum": other_read_at})])
+    other_read_at = asyncio.get_running_loop().time()
+    running = asyncio.create_task(_run(scheduler, 60))
+    await asyncio.sleep(4)
+    assert (tree.value("/fast"), tree.value("/sum")) == (1, 2)
+    await asyncio.sleep(1)
+    assert (tree.value("/fast"), tree.value("/sum")) == (1, None)
+    other_read_at = asyncio.get_running_loop().time()
+    await asyncio.sleep(1)
+    assert (tree.value("/fast"), tree.value("/sum")) == (1, 2)
+    scheduler.show("fast", {"/fast": 3, "/sum": 4})
+    assert (tree.value("/fast"), tree.value("/sum")) == (3, 4)
+    scheduler.remove("fast")
+    assert (tree.value("/fast"), tree.value("/sum")) == (None, None)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+@simulated
 async def test_the_slow_ones_are_as_seldom_as_asked() -> None:
     line = Line()
     scheduler, _ = _scheduler(line)
@@ -225,3 +253,32 @@ async def test_age_of_the_oldest_value() -> None:
     assert scheduler.period_s("fast") == pytest.approx(0.1, abs=0.06)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+@simulated
+async def test_a_poll_may_stay_unanswered_for_days() -> None:
+    line = Line()
+    scheduler, _ = _scheduler(line)
+    asked = 0
+
+    async def read() -> Values:
+        nonlocal asked
+        asked += 1
+        raise errors.NoReply("nothing")
+
+    scheduler.add([Poll("dumb", Lane.INFO, 0.1, read), line.poll("other", 3.0, 0.1)])
+    await _run(scheduler, 9 * HOUR_S)
+    assert asked == pytest.approx(9 * HOUR_S / 30, rel=0.01)
+
+
+@simulated
+async def test_a_reading_that_took_longer_than_the_one_before_is_withdrawn_sooner() -> None:
+    tree = Tree()
+    tree.add(Leaf("/value", Kind.INTEGER))
+    freshness = Freshness(tree)
+    freshness.publish("poll", {"/value": 1}, 4.5)
+    freshness.publish("poll", {"/value": 2}, 3.0)
+    await asyncio.sleep(2.9)
+    assert tree.value("/value") == 2
+    await asyncio.sleep(0.2)
+    assert tree.value("/value") is None

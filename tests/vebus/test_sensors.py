@@ -11,13 +11,14 @@ import pytest
 from support.clock import simulated
 from support.driven import Driven, driven
 
-from mk2dbus.simulator import Core
+from mk2dbus.simulator import Core, Kind, Override
 from mk2dbus.simulator.assistants import Assistant, CurrentSensor
 from mk2dbus.vebus.counters import Moment, kilowatt_hours
 from mk2dbus.vebus.energybook import EnergyBook, EnergyFile, loop_clock
 from mk2dbus.vebus.options import Options
 
 CALM = Options(poll_interval_s=1.5)
+READ_RAM = 0x30
 COUNT = "/AcSensor/Count"
 NAMES = ("Voltage", "Current", "Power", "Energy", "Location", "Phase")
 
@@ -61,6 +62,26 @@ async def test_sensors_are_shown_as_the_plant_has_them() -> None:
         assert item.leaf.text(230.4) == "230V"
         run.core.plant.generators[0].power_w = 300.0
         await run.until(lambda: run.value("/AcSensor/0/Power") == pytest.approx(300, abs=1), 4)
+
+
+@simulated
+async def test_what_was_read_first_is_not_shown_too_long_when_the_rest_is_late() -> None:
+    sensors = [sensor(0, 1000, 2300, 0) for _ in range(9)]
+    async with driven(core=core_with(*sensors)) as run:
+        await run.until(lambda: run.value("/AcSensor/0/Current") == 10.0, 30)
+        # Two sensors in a request; each but the first of these is lost twice.
+        for number in range(2, 9, 2):
+            first_word = 128 + 5 * number + 2
+            run.core.device.overrides.append(Override(READ_RAM, bytes([first_word]), times=2))
+        lost = run.core.log.counts[Kind.LOST]
+        await run.until(lambda: run.core.log.counts[Kind.LOST] > lost, 10)
+        sensors[0].words[1] = 2000
+        await asyncio.sleep(5)
+        end = run.now + 10
+        while run.now < end:
+            assert run.value("/AcSensor/0/Current") in (None, 20.0)
+            await asyncio.sleep(0.1)
+        assert run.value("/AcSensor/0/Current") == 20.0
 
 
 @simulated

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+from contextlib import AsyncExitStack
 
 import pytest
 from support.clock import simulated
@@ -411,3 +412,13 @@ async def test_another_device_gets_other_objects() -> None:
         assert item is not None
         assert item.limits.maximum is not None
         assert item.limits.maximum < 20
+
+
+@simulated
+async def test_it_ends_when_told_so_in_the_moment_in_which_the_system_goes() -> None:
+    stack = AsyncExitStack()
+    run = await stack.enter_async_context(driven())
+    await run.until_known("/Dc/0/Voltage")
+    await run.write("/RedetectSystem", 1)
+    async with asyncio.timeout(10.0):
+        await stack.aclose()

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 from support.clock import simulated
-from support.driven import Driven, driven
+from support.driven import Driven, Mode, driven
 
 from mk2dbus.items import Disconnected, NoReply
 from mk2dbus.mk2.framing import FrameType
+from mk2dbus.mk2.speed import SpeedChoice
 from mk2dbus.simulator import Core
 from mk2dbus.simulator import Kind as Event
 from mk2dbus.vebus.options import Options
@@ -235,3 +236,24 @@ async def test_without_an_adapter_nobody_is_woken() -> None:
         with pytest.raises(Disconnected, match="not connected"):
             await run.write(MODE, 3)
         assert _wake_frames(run) == 0
+
+
+@simulated
+async def test_a_system_that_is_off_stays_awake_after_the_end_at_high_speed() -> None:
+    """The end resets an adapter that it brought to high speed; here that would let the standby line go."""
+    fast = Mode(SpeedChoice.AUTO)
+    async with driven(options=STANDBY, mode=fast) as run:
+        await run.until_known(READY)
+        await run.until(lambda: bool(run.core.adapter.lines & STANDBY_LINE), 5)
+        await run.write(MODE, 4)
+        await asyncio.sleep(1.0)
+    await asyncio.sleep(30)
+    run.core.run(asyncio.get_running_loop().time())
+    assert run.core.adapter.lines & STANDBY_LINE
+    assert run.core.system.awake
+    async with driven(options=STANDBY, mode=fast, core=run.core) as again:
+        await again.until_known(READY)
+        await again.write(MODE, 3)
+        assert again.value(MODE) == 3
+        await asyncio.sleep(1.0)
+    assert not run.core.adapter.lines & STANDBY_LINE

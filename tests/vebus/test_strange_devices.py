@@ -20,6 +20,8 @@ from mk2dbus.vebus.scaling import SettingScale
 from mk2dbus.vebus.tables import settings
 from mk2dbus.vebus.views import views
 
+GET_VERSION = 0x05
+
 words = st.integers(0, 0xFFFF)
 signed = st.integers(-0x8000, 0x7FFF)
 infos = st.builds(SettingInfo, signed.filter(bool), signed, words, words, words, st.integers(0, 255))
@@ -105,3 +107,15 @@ async def test_a_session_with_random_words(seed: int, caplog: pytest.LogCaptureF
             assert sum(after.values()) - sum(before.values()) <= 1
     assert "internal error" not in caplog.text
     assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("version", [999_999, 10_000_000, 4_091_983_345])
+@simulated
+async def test_a_version_that_no_product_has_is_not_believed(version: int) -> None:
+    async with driven() as run:
+        run.core.device.overrides.append(
+            Override(GET_VERSION, reply=(b"\x82" + version.to_bytes(4, "little"),))
+        )
+        await asyncio.sleep(10)
+        assert run.value("/Connected") == 0
+        assert run.value("/ProductId") is None

@@ -6,11 +6,16 @@ import asyncio
 
 import pytest
 from support.clock import simulated
-from support.driven import Driven, driven
+from support.driven import Driven, Mode, driven
 
+from mk2dbus.items import NoReply
 from mk2dbus.mk2.framing import Frame, FrameType
-from mk2dbus.simulator import PROFILES
+from mk2dbus.mk2.speed import SpeedChoice
+from mk2dbus.mk2.winmon import ReadSnapshot
+from mk2dbus.simulator import PROFILES, Console, Core, Override
+from mk2dbus.vebus.options import Options
 
+GET_VERSION = 0x05
 MULTIS = [name for name in PROFILES if name not in ("nodevice", "big")]
 
 
@@ -54,6 +59,38 @@ async def test_every_phase_and_unit_is_shown_and_summed(profile: str) -> None:
         assert run.value("/ShortIds") == sum(1 << address for address in addresses)
         assert run.value("/Ac/NumberOfPhases") == len({address % 3 for address in addresses})
         assert run.value("/Ac/PowerMeasurementType") == 4
+        _check_sums(run)
+
+
+@simulated
+async def test_all_addresses_fit_in_their_bitmap() -> None:
+    async with driven("big", mode=Mode(SpeedChoice.AUTO)) as run:
+        await run.until(lambda: run.value("/Devices/NumberOfMultis") == 32, 60)
+        assert run.value("/ShortIds") == -1  # 32 bits set, in a signed number of 32 bits
+
+
+@simulated
+async def test_the_power_of_some_is_not_shown_as_that_of_all() -> None:
+    """A unit is on the bus, and does not say who it is."""
+    core = Core("parallel3")
+    silent = core.devices[3]
+    silent.overrides.append(Override(GET_VERSION))
+    async with driven(core=core) as run:
+        await run.until_known("/Ac/Out/P", 30)
+        await asyncio.sleep(5)
+        assert run.value("/Devices/NumberOfMultis") == 2
+        assert run.value("/Ac/PowerMeasurementType") == 0
+        units = run.core.plant.units
+        assert run.value("/Ac/Out/P") == pytest.approx(sum(unit.output_w for unit in units), rel=0.02)
+        assert run.value("/Devices/1/Ac/Out/P") == _near(units[2].output_w)
+        assert run.value("/Dc/0/MaxChargeCurrent") is None
+        item = run.tree.get("/Dc/0/MaxChargeCurrent")
+        assert item is not None
+        assert item.write is not None
+        with pytest.raises(NoReply, match="nothing was written"):
+            await item.write(20)
+        silent.overrides.clear()
+        await run.until(lambda: run.value("/Ac/PowerMeasurementType") == 4, 60)
         _check_sums(run)
 
 
@@ -196,3 +233,77 @@ async def test_a_bitmap_is_believed_only_when_said_twice() -> None:
             await asyncio.sleep(0.1)
             assert run.value("/Devices/NumberOfMultis") == 3
         assert lies == 0
+
+
+CHARGE_CURRENT, NUMBER = "/Dc/0/MaxChargeCurrent", "/Devices/NumberOfMultis"
+_ASKED_ALL_THE_TIME = (0x05, 0x0E, 0x0F, 0x30, 0x31, 0x35, 0x36, 0x38, 0x3B)
+
+
+@simulated
+async def test_what_was_put_in_ram_is_not_forgotten_while_a_unit_does_not_answer() -> None:
+    """It still has it: the sum of all with its stored value would be false."""
+    async with driven("quattro3", options=Options(poll_interval_s=0.5)) as run:
+        await run.until_known(CHARGE_CURRENT)
+        items = run.driver._context.items
+        await run.until(
+            lambda: all(
+                one.settings.find(f"/Devices/{n}/RamOnly/ChargeCurrent") for n, one in enumerate(items)
+            )
+        )
+        await run.write(CHARGE_CURRENT, 60)
+        unit = run.core.devices[2]
+        unit.overrides += [Override(code) for code in _ASKED_ALL_THE_TIME]
+        await run.until(lambda: run.value(NUMBER) == 2, 60)
+        unit.overrides.clear()
+        await run.until(lambda: run.value(NUMBER) == 3, 90)
+        # Until then it is that of the others.
+        await asyncio.sleep(4.0)
+        for _ in range(300):
+            await asyncio.sleep(0.1)
+            assert run.value(CHARGE_CURRENT) in (None, 60.0)
+        await run.write(CHARGE_CURRENT, 90)
+        assert run.value(CHARGE_CURRENT) == 90.0
+
+
+@simulated
+async def test_a_reset_that_is_required_is_that_of_one_unit() -> None:
+    async with driven("quattro3", options=Options(poll_interval_s=0.5)) as run:
+        await run.until(lambda: run.value(NUMBER) == 3, 60)
+        run.driver._context.items[1]._require_reset()
+        required = [f"/Devices/{number}/Settings/ResetRequired" for number in range(3)]
+        assert [run.value(path) for path in required] == [0, 1, 0]
+        console = Console(run.core)
+        console.execute("unit leave 1")
+        await run.until(lambda: run.value(NUMBER) == 2, 60)
+        assert [run.value(path) for path in required[:2]] == [0, 0]
+        console.execute("unit join 1")
+        await run.until(lambda: run.value(NUMBER) == 3, 90)
+        assert [run.value(path) for path in required] == [0, 1, 0]
+        console.execute("unit firmware 1 470")
+        serial = run.core.devices[1].serial
+        await run.until(lambda: run.value("/Devices/1/SerialNumber") == serial, 90)
+        assert [run.value(path) for path in required] == [0, 0, 0]
+
+
+@simulated
+async def test_an_answer_that_comes_when_the_numbers_are_others_is_shown_nowhere_else() -> None:
+    async with driven("quattro3", options=Options(poll_interval_s=0.5)) as run:
+        power = "/Devices/1/RamVars/OutputPower"
+        await run.until(lambda: power in run.tree, 100)
+        run.core.plant.loads_w[:] = [100.0, 1500.0, 300.0]
+        await run.until(lambda: run.value(power) == pytest.approx(1500.0, abs=5.0), 30)
+        session = run.driver._session
+        assert session is not None
+        assert session.system is not None
+
+        def under_way() -> bool:
+            on_line = session.link._on_line
+            return any(isinstance(one.request, ReadSnapshot) and one.address == 1 for one in on_line)
+
+        await run.until(under_way)
+        first, _, third = session.system.devices
+        session.system._change_devices([first, third], 0b101)
+        for _ in range(100):
+            await asyncio.sleep(0.01)
+            assert run.value(power) in (None, pytest.approx(300.0, abs=5.0))
+        await run.until(lambda: run.value(power) is not None, 10)
