@@ -139,14 +139,18 @@ class QuietHandler(logging.StreamHandler[TextIO]):
                 if said.since != now:
                     del self._said[key]
 
+    def settle(self) -> None:
+        """Say what is counted so far: the end is near."""
+        with self.lock or nullcontext():
+            self._tell_counts(self._clock())
+            self._said.clear()
+            for source, minute in self._minutes.items():
+                self._tell_left_out(*source, minute.left_out)
+            self._minutes.clear()
+
     def close(self) -> None:
         """Say what is counted so far, and end."""
-        now = self._clock()
-        self._tell_counts(now)
-        self._said.clear()
-        for source, minute in self._minutes.items():
-            self._tell_left_out(*source, minute.left_out)
-        self._minutes.clear()
+        self.settle()
         super().close()
 
     def _may_say(self, record: logging.LogRecord, now: float) -> bool:

@@ -12,8 +12,9 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from mk2dbus.items import Disconnected, InvalidValue, NoReply, ReadOnly, WriteFailed
+from mk2dbus.items import Disconnected, InvalidValue, NoReply, ReadOnly, Refused, WriteFailed
 
+from .standstill import Standstill
 from .tree import FetchFunction, Item, WriteFunction
 
 T = TypeVar("T")
@@ -46,6 +47,21 @@ class Access:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._fetches: dict[Item, asyncio.Task[None]] = {}
         self._closed = False
+        self.standstill = Standstill()
+        """To be started by whoever serves a bus."""
+
+    def check_age(self, what: str) -> None:
+        """A write may be one that its client has given up long ago.
+
+        Raises:
+            Refused: it may.
+        """
+        lasted = self.standstill.lately
+        if lasted is not None:
+            raise Refused(
+                f"{what} was not written: the service stood still for {lasted:.0f} s, and this may have "
+                "waited as long; write it again"
+            )
 
     def write(self, item: Item, value: object) -> Coroutine[None, None, None]:
         """Check a value and begin to write it, both before this returns: so writes begin in order of arrival.
@@ -61,6 +77,7 @@ class Access:
             raise ReadOnly(f"{item.leaf.path} is read-only")
         if self._closed:
             raise Disconnected(f"{item.leaf.path} was not written: the service is stopping")
+        self.check_age(item.leaf.path)
         task = self._own(_write(item.leaf.path, item.write, accepted), f"write {item.leaf.path}")
         return self._outcome(item, task)
 

@@ -58,7 +58,7 @@ async def _outcome_code(outcome: Coroutine[None, None, None]) -> Body:
     try:
         await outcome
     except WriteFailed as error:
-        log.info("write refused: %s", error)
+        log.info("write failed: %s", error)
         return _code(_code_of(error))
     except WriterBroken:
         return _code(NOT_DONE)

@@ -134,7 +134,7 @@ async def _outcome(outcome: Coroutine[None, None, None]) -> Body:
     try:
         await outcome
     except WriteFailed as error:
-        log.info("write refused: %s", error)
+        log.info("write failed: %s", error)
         raise
     except WriterBroken as error:
         raise ErrorReply(FAILED, str(error)) from error

@@ -48,6 +48,7 @@ def raw_interface(provider: RawAccess) -> Interface:
         what = f"writing RAM variable {id} of device {device}"
         if not math.isfinite(value):
             raise InvalidValue(f"{what}: {value} is not a number")
+        target.access.check_age(f"RAM variable {id} of device {device}")
         return _ram(target, provider.write_ram(device, id, value), what)
 
     def preview(target: Target, arguments: list[Any]) -> Answer:

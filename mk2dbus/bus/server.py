@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
 
@@ -35,8 +36,9 @@ from .wire import Body, Message
 
 log = logging.getLogger(__name__)
 
-MAX_WAITING = 8192
-"""Calls that may wait for the device at a time; a bound for memory, far above what clients need."""
+MAX_WAITING, MAX_WAITING_EACH = 8192, 1024
+"""Calls that may wait for the device at a time, of all clients and of one: bounds for memory, far above what
+clients need. One that floods takes no room from the others."""
 
 _STANDARD = (STANDARD_PROPERTIES, STANDARD_INTROSPECTABLE, STANDARD_PEER)
 
@@ -52,7 +54,9 @@ class Server:
     def __init__(self, tree: Tree, access: Access) -> None:
         self._tree = tree
         self._access = access
-        self._waiting: set[asyncio.Task[None]] = set()
+        self._waiting: dict[asyncio.Task[None], str] = {}
+        """By the client that waits."""
+        self._clients: Counter[str] = Counter()
         self._extended: dict[str, ObjectKind] = {}
 
     def extend(self, path: str, interface: Interface) -> None:
@@ -79,8 +83,15 @@ class Server:
             connection.reply(call, answer)
             return
         task = asyncio.get_running_loop().create_task(_answer_later(connection, call, answer))
-        self._waiting.add(task)
-        task.add_done_callback(self._waiting.discard)
+        self._waiting[task] = call.sender
+        self._clients[call.sender] += 1
+        task.add_done_callback(self._answered)
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        client = self._waiting.pop(task)
+        self._clients[client] -= 1
+        if not self._clients[client]:
+            del self._clients[client]
 
     async def close(self) -> None:
         """Wait until every call that waits is answered; :meth:`Access.close` comes first and bounds that."""
@@ -99,7 +110,7 @@ class Server:
             raise ErrorReply(
                 INVALID_ARGS, f"{call.member} takes arguments of type {signature!r}, not {call.signature!r}"
             )
-        if len(self._waiting) >= MAX_WAITING:
+        if self._clients[call.sender] >= MAX_WAITING_EACH or len(self._waiting) >= MAX_WAITING:
             raise ErrorReply(LIMITS_EXCEEDED, "too many calls wait for the device")
         try:
             arguments = call.arguments() if signature else []

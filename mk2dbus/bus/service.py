@@ -116,6 +116,7 @@ class BusService:
             ConnectionLost, CallTimedOut: the bus went away meanwhile.
         """
         self._name = name
+        self._access.standstill.start()
         if self._announcer is None:
             loop = asyncio.get_running_loop()
             self._announcer = Announcer(self._tree, self._tell, self._ready, loop)
@@ -148,6 +149,7 @@ class BusService:
     async def close(self) -> None:
         """Let running writes end (at most 1 s), give the name back, end the connection. Leaves no task."""
         self._tree.on_change = None
+        self._access.standstill.stop()
         if self._announcer is not None:
             self._announcer.stop()
         await self.finish()

@@ -172,7 +172,8 @@ async def run(arguments: argparse.Namespace) -> int:
             standby=arguments.standby,
         ),
     )
-    log_counts = asyncio.create_task(logs.catch_up(logs.configure(arguments.log_level)), name="log counts")
+    quiet = logs.configure(arguments.log_level)
+    log_counts = asyncio.create_task(logs.catch_up(quiet), name="log counts")
     manager = Notifier.from_environment()
     service = asyncio.ensure_future(serve(config, partial(_announce, manager), manager))
     loop = asyncio.get_running_loop()
@@ -183,6 +184,7 @@ async def run(arguments: argparse.Namespace) -> int:
     try:
         await service
     except asyncio.CancelledError:
+        quiet.settle()
         logging.getLogger(__name__).info("stopped")
         return EXIT_OK
     except (PortUnusable, BusError, CannotRecord) as error:

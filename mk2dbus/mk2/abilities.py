@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from mk2dbus.mk2.exchange import Exchange
-from mk2dbus.mk2.request import Lane
+from mk2dbus.mk2.request import AdapterRequest, Lane
 
 FIRST_PROBATION_S = 600.0
 LAST_PROBATION_S = 86_400.0
@@ -43,6 +43,23 @@ class Doubt:
         return True
 
 
+class NeverAnswered:
+    """Tells a reply that stayed out from one that always does: that is how it is with this command there."""
+
+    def __init__(self) -> None:
+        self._times: Counter[tuple[object, int | None]] = Counter()
+
+    def counts(self, exchange: Exchange) -> bool:
+        """An exchange had no reply; whether that says something of adapter and line."""
+        kind = _kind(exchange)
+        self._times[kind] += 1
+        return self._times[kind] <= MOST_OF_A_KIND
+
+    def answered(self, exchange: Exchange) -> None:
+        """An exchange had its reply."""
+        del self._times[_kind(exchange)]
+
+
 class Abilities:
     """How the adapter is used; takes back what it does not bear.
 
@@ -65,10 +82,11 @@ class Abilities:
         """By how many others were under way together with a command."""
         self._besides = Doubt()
         self._addressing = Doubt()
-        self._never_answered: Counter[tuple[object, int | None]] = Counter()
+        self._never_answered = NeverAnswered()
         self._last_answer = -1.0
         self._last_answers: dict[int | None, float] = {}
         """By address of the device."""
+        self._last_in_address_form = -1.0
         self._last_blame = 0.0
         self._probation_s = FIRST_PROBATION_S
         self._alone_until = 0.0
@@ -76,27 +94,31 @@ class Abilities:
     def answered(self, exchange: Exchange, now: float) -> str | None:
         """An exchange had its reply; what changes with that, in a sentence."""
         self._last_answer = self._last_answers[exchange.address] = now
-        del self._never_answered[_kind(exchange)]
+        self._never_answered.answered(exchange)
         for others in range(1, exchange.together_with + 1):
             self._crowding[others].answered()
         if exchange.beside_info:
             self._besides.answered()
         if exchange.in_address_form:
+            self._last_in_address_form = now
             self._addressing.answered()
         if self.pipeline < self._wanted and now >= self._alone_until:
             self.pipeline = self._wanted
             return "trying again to send the adapter several commands at a time"
         return None
 
-    def unanswered(self, exchange: Exchange, now: float) -> str | None:
-        """An exchange had no reply; what changes with that, in a sentence."""
-        # A device that answers nothing is away; that says nothing of the adapter.
+    def others_answered(self, exchange: Exchange) -> bool:
+        """Whether its device, or anybody for a command to the adapter, answered something after an exchange
+        was sent. A device that answers nothing is away: that says nothing of adapter and line."""
         answers = self._last_answer
         if exchange.address is not None:
             answers = self._last_answers.get(exchange.address, -1.0)
-        others_answered = answers > exchange.sent_at
-        if exchange.crowded and others_answered and self.pipeline > 1:
-            if not self._counts(exchange):
+        return answers > exchange.sent_at
+
+    def unanswered(self, exchange: Exchange, now: float) -> str | None:
+        """An exchange had no reply; what changes with that, in a sentence."""
+        if exchange.crowded and self.others_answered(exchange) and self.pipeline > 1:
+            if not self._never_answered.counts(exchange):
                 return None
             if exchange.beside_info and self.beside_info:
                 if self._besides.unanswered():
@@ -109,8 +131,13 @@ class Abilities:
                 self._alone_until = now + self._probation_s
                 self._probation_s = min(2 * self._probation_s, LAST_PROBATION_S)
                 return "the adapter does not take several commands at a time; it gets one at a time now"
-        elif exchange.in_address_form and self.addressed and self._last_answer > self._last_blame:
-            if not self._counts(exchange):
+        elif (
+            exchange.in_address_form
+            and self.addressed
+            and self._last_answer > self._last_blame
+            and self._last_in_address_form < exchange.sent_at
+        ):
+            if not self._never_answered.counts(exchange):
                 return None
             # In silence only the first counts: then it is not the form that is to blame.
             self._last_blame = now
@@ -120,15 +147,12 @@ class Abilities:
                 return "the adapter does not take addresses in commands any more; it is told them before"
         return None
 
-    def _counts(self, exchange: Exchange) -> bool:
-        kind = _kind(exchange)
-        self._never_answered[kind] += 1
-        return self._never_answered[kind] <= MOST_OF_A_KIND
-
 
 def _kind(exchange: Exchange) -> tuple[object, int | None]:
-    """What may stay unanswered for a reason of its own: a command to a device."""
-    return type(exchange.request), exchange.address
+    """What may stay unanswered for a reason of its own: a command to a device, an info frame of a phase."""
+    request = exchange.request
+    what = request.reply_key[:2] if isinstance(request, AdapterRequest) else type(request)
+    return what, exchange.address
 
 
 def beside_info(one: Lane, other: Lane) -> bool:

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from mk2dbus.mk2.abilities import Abilities, beside_info
+from mk2dbus.mk2.abilities import Abilities, NeverAnswered, beside_info
 from mk2dbus.mk2.adapter import (
     AdapterVersion,
     LedStatus,
@@ -126,6 +126,7 @@ class Link:
         self._not_before: float | None = None
         self._address: int | None = None
         self._quality = Quality()
+        self._never_answered = NeverAnswered()
         self._round_trips = RoundTrips()
         self._sampler: Sampler | None = None
         self._ended: Mk2Error | None = None
@@ -423,8 +424,8 @@ class Link:
             self._doubled.unanswered(exchange.letter)
         else:
             self._late.miss(exchange, now)
-        answering = self.last_answer is not None and self.last_answer > exchange.sent_at
-        if answering and not request.silence_answers:
+        answering = not request.silence_answers and self._abilities.others_answered(exchange)
+        if answering and self._never_answered.counts(exchange):
             self._quality.unanswered(now)
             self._judge_line(now)
         if self._quality.damaged_at < exchange.sent_at:
@@ -666,6 +667,7 @@ class Link:
         self.counters.replies += 1
         self._round_trips.add(now - exchange.sent_at)
         self._say(self._abilities.answered(exchange, now))
+        self._never_answered.answered(exchange)
         if isinstance(exchange.request, Winmon):
             self._doubled.answered(exchange, now)
             if self._doubled.expected(now):

@@ -139,18 +139,29 @@ class Device:
         high = await self.confirmed(winmon.GetVersionHigh(), priority)
         return winmon.Version(high << 16 | version.value, complete=False)
 
-    async def is_still_the_same(self) -> bool:
-        """Whether the version is the one it was, and told in the same form; ``False`` only when that was said
-        twice.
+    async def is_still_the_same(self, *, very: bool) -> bool:
+        """Whether the version is the one it was, and told in the same form; with ``very`` the serial number,
+        too, as far as it is known. ``False`` only when that was said twice.
 
         Raises:
             NoReply, Rejected: it was not told.
         """
         for _ in range(2):
             version = await self.request(winmon.GetVersion())
-            if version.complete == self.is_new and version.value & RAW_MAX == self.version & RAW_MAX:
+            if (
+                version.complete == self.is_new
+                and version.value & RAW_MAX == self.version & RAW_MAX
+                and not (very and self.serial is not None and await self._other_serial())
+            ):
                 return True
+            self._make_sure_of_address()
         return False
+
+    async def _other_serial(self) -> bool:
+        try:
+            return await self.confirmed(winmon.GetSerial(), Priority.TELEMETRY, self.serial) != self.serial
+        except errors.NotSupported:
+            return True
 
     async def identify(self) -> None:
         """Ask version and serial number.

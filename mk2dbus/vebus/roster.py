@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from mk2dbus.mk2 import errors
+from mk2dbus.mk2.adapter import GetConfiguration
 from mk2dbus.mk2.link import Link
+from mk2dbus.vebus.confirm import confirmed
 from mk2dbus.vebus.device import Device
 from mk2dbus.vebus.infocache import InfoCache
 
@@ -52,8 +55,11 @@ def addresses_in(present: int) -> list[int]:
     return [address for address in range(present.bit_length()) if present >> address & 1]
 
 
-async def find_device(link: Link, address: int, cache: InfoCache) -> Device | None:
-    """The device at an address; ``None`` when what is there does not say who it is."""
+async def find_device(link: Link, address: int, cache: InfoCache, unique: int | None = None) -> Device | None:
+    """The device at an address; ``None`` when what is there does not say who it is.
+
+    ``unique``: its unique number, if that was told already.
+    """
     device = Device(link, address)
     try:
         await device.identify()
@@ -61,4 +67,12 @@ async def find_device(link: Link, address: int, cache: InfoCache) -> Device | No
         log.warning("device %d is listed but not usable: %s", address, error)
         return None
     device.remember(cache.load(device.version, device.is_new))
+    device.unique = unique
+    if device.serial is None and unique is None:
+        # Nothing else tells it from another one of its kind.
+        try:
+            ask = partial(link.request, GetConfiguration(address))
+            device.unique = (await confirmed(link, ask)).unique_number
+        except errors.NoReply as error:
+            log.info("%s does not tell its number yet: %s", device, error)
     return device

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -28,6 +30,7 @@ from mk2dbus.mk2.speed import HighSpeedStatus, LineSpeed
 from mk2dbus.mk2.transport import Port
 from mk2dbus.vebus.confirm import confirmed
 from mk2dbus.vebus.context import Context
+from mk2dbus.vebus.device import Device
 from mk2dbus.vebus.plausible import check_configuration
 from mk2dbus.vebus.roster import addresses_in, find_device
 from mk2dbus.vebus.schedule import Implausible, SystemGone
@@ -256,10 +259,9 @@ class Session:
         devices = []
         for address in addresses_in(present):
             self._context.beat(_START_UP_BEAT_S)
-            device = await find_device(self.link, address, self._context.cache)
+            unique = configuration.unique_number if address == configuration.address else None
+            device = await find_device(self.link, address, self._context.cache, unique)
             if device is not None:
-                if address == configuration.address:
-                    device.unique = configuration.unique_number
                 devices.append(device)
         if not devices:
             self._complain(nobody)
@@ -275,12 +277,7 @@ class Session:
             return None
         if self._options.standby and not is_mk3(adapter):
             log.warning("an MK2 has no standby line: a system that is switched off will sleep")
-        log.info(
-            "connected: %s (%s), adapter %d",
-            product_name(devices[0].product_id),
-            ", ".join(map(str, devices)),
-            adapter.version,
-        )
+        log.info("connected: %s, adapter %d", _kinds(devices), adapter.version)
         standby = self._options.standby and is_mk3(adapter)
         return System(self.link, self._context, devices, present, replace(self._options, standby=standby))
 
@@ -294,3 +291,13 @@ class Session:
             if self._adapter_mode not in (None, said.mode) and self.system is not None:
                 self.system.check_soon()
             self._adapter_mode = said.mode
+
+
+def _kinds(devices: Iterable[Device]) -> str:
+    """Devices in words, those of a kind together."""
+    kinds = Counter((device.product_id, device.firmware) for device in devices)
+    return ", ".join(
+        (f"{count} × " if count > 1 else "")
+        + f"{product_name(product)} (product {product:04X}, firmware {firmware:03X})"
+        for (product, firmware), count in kinds.items()
+    )

@@ -84,7 +84,14 @@ class System:
             return self.roster.complete
 
         self.telemetry = Telemetry(
-            link, board, self.devices, self.scheduler, _RamItems(items), options.poll_interval_s, complete
+            link,
+            board,
+            self.devices,
+            self.scheduler,
+            _RamItems(items),
+            options.poll_interval_s,
+            complete,
+            self.check_soon,
         )
         accessories = Accessories(link, self.scheduler, self._see_accessories)
         self.panel = Panel(
@@ -179,7 +186,10 @@ class System:
         What telemetry brings comes anew by itself, and the version is compared again and again.
         """
         if isinstance(command, GetSerial):
-            self.redetect("the serial number may be that of another device")
+            if self.roster.alone:
+                self.redetect("the serial number may be that of another device")
+            else:
+                self._watch.doubt_serial(address)
         elif isinstance(command, GetSettingInfo | GetRamInfo):
             self._doubts.put_nowait((command, address))
         elif isinstance(command, ReadSetting):

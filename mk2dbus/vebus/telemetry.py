@@ -36,6 +36,9 @@ RELAXED_INPUT_S = 3.0
 SLOW = "slow"
 """Name of the poll of what changes slowly."""
 
+SETTLED_S = 5.0
+"""So long after the start every phase has been read once."""
+
 _BATTERY_CAPACITY = 64
 """Setting; a capacity of 0 switches the battery monitor off."""
 _LIMIT_STEPS_PER_A = 10
@@ -86,6 +89,7 @@ class Telemetry(Part):
             caller may change them, and says so with :meth:`devices_changed`.
         fast_s: how often the fast ones are wanted.
         complete: whether the devices are all that are on the bus.
+        hint: called when it looks as if that had changed.
     """
 
     def __init__(
@@ -95,8 +99,9 @@ class Telemetry(Part):
         devices: Sequence[Device],
         scheduler: Scheduler,
         ram: RamItems,
-        fast_s: float = FAST_S,
-        complete: Callable[[], bool] = lambda: True,
+        fast_s: float,
+        complete: Callable[[], bool],
+        hint: Callable[[], None],
     ) -> None:
         self.accessory_present: bool | None = None
         """Whether a BMS or DMC is there; ``None``: not looked for yet."""
@@ -109,6 +114,8 @@ class Telemetry(Part):
         self._ram = ram
         self._fast_s = fast_s
         self._complete = complete
+        self._hint = hint
+        self._begun = 0.0
         self._error: Remembered[int] = Remembered()
         self._connected: Remembered[bool] = Remembered()
         self._charging: Remembered[bool] = Remembered()
@@ -119,6 +126,8 @@ class Telemetry(Part):
         self._known_counts: set[int] = set()
         """Numbers of phases that the addresses have told."""
         self._ac: dict[int, Remembered[Values]] = {phase: Remembered() for phase in range(1, PHASES + 1)}
+        self._units: dict[int, tuple[int, int, int | None]] = {}
+        """Of each phase what was said last of the number of units and phases."""
         self._summed: frozenset[str] = frozenset()
         """Paths of what is made of all phases."""
         self._bounds: tuple[int, int, int] | None = None
@@ -150,6 +159,7 @@ class Telemetry(Part):
                 Poll("asked", Lane.WINMON, max(SLOW_S, fast), self._read_asked, RELAXED_INPUT_S, None),
             )
         )
+        self._begun = asyncio.get_running_loop().time()
         self.devices_changed()
 
     def devices_changed(self) -> None:
@@ -206,6 +216,7 @@ class Telemetry(Part):
     async def _read_ac(self, phase: int) -> Values:
         scales = await self._first.info_scales(_AC_IDS)
         info = await self._ask_ac(phase)
+        self._see_units(phase, info)
         values = readings.ac_values(info, scales, self._inverter_period.get())
         check_values(values)
         if info.phase_count is not None:
@@ -214,13 +225,21 @@ class Telemetry(Part):
         if phase == self._phases:
             # The last one: now the sums are of one round.
             phases = range(1, self._phases + 1)
-            known: Values = {}
+            parts: Values = {}
             for one in phases:
-                known |= self._ac[one].get() or {}
-            summed = sums(phases, known, self._power.method)
+                parts |= self._ac[one].get() or {}
+            summed = sums(phases, parts, self._power.method)
             self._summed = frozenset(summed)
             values |= summed
         return values
+
+    def _see_units(self, phase: int, info: AcInfo) -> None:
+        """Another number of units in a phase, or a phase that did not answer before: units came or went."""
+        units = info.backfeed_factor, info.inverter_factor, info.phase_count
+        before, self._units[phase] = self._units.get(phase), units
+        silent = self._ac[phase].get() is None and asyncio.get_running_loop().time() > self._begun + SETTLED_S
+        if silent or before not in (None, units):
+            self._hint()
 
     async def _ask_ac(self, phase: int) -> AcInfo:
         """An AC info frame; asked again at once when it tells another number of phases."""

@@ -28,7 +28,10 @@ settings are read; a hint at a reset, or a device that does not answer, brings i
 HURRY_PAUSE_S = 3.0
 """Hints bring it no more often than this."""
 IDENTITY_S = 4.0
-"""How often a device is asked for its version."""
+"""How often a device, one after the other, is asked who it is."""
+UNSETTLED_S = 600.0
+"""After a unit came or went it is looked every few seconds for so long: it may come or go again, and what is
+added up over the units is false until that is seen."""
 MUTE_S = 4.0
 MUTE_REQUESTS = 3
 """A device that did not answer so many requests, nor anything for so long, is taken off the bus."""
@@ -63,7 +66,11 @@ class Watch(Part):
         self._change = change
         self._watched = 0
         self._identified = 0
+        self._doubted: set[int] = set()
+        """Addresses of devices whose serial number may be that of another one."""
         self._hurried = -HURRY_PAUSE_S
+        self._timer: asyncio.TimerHandle | None = None
+        self._changed_at = -UNSETTLED_S
         self.same_at = -math.inf
         """Loop time at which all was found to be as it was."""
 
@@ -79,10 +86,24 @@ class Watch(Part):
 
     def check_soon(self) -> None:
         """Something hints at a reset of the adapter, or at a device that is gone: look whether it is so."""
-        now = asyncio.get_running_loop().time()
-        if now >= self._hurried + HURRY_PAUSE_S:
-            self._hurried = now
-            self._scheduler.hurry(_WATCH)
+        loop = asyncio.get_running_loop()
+        if self._timer is None:
+            self._timer = loop.call_at(max(loop.time(), self._hurried + HURRY_PAUSE_S), self._hurry)
+
+    def _hurry(self) -> None:
+        self._timer = None
+        self._hurried = asyncio.get_running_loop().time()
+        self._scheduler.hurry(_WATCH)
+
+    def stop(self) -> None:
+        """The system is gone."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def doubt_serial(self, address: int) -> None:
+        """The serial number that one of several devices told may be that of another one: it is asked next."""
+        self._doubted.add(address)
 
     def see_failure(self, poll: Poll) -> None:
         """A poll failed."""
@@ -123,10 +144,18 @@ class Watch(Part):
         Raises:
             SystemGone: it is not, or the adapter answers in another form.
         """
+        if asyncio.get_running_loop().time() < self._changed_at + UNSETTLED_S:
+            self.check_soon()
         self._identified += 1
-        device = self._roster.devices[self._identified % len(self._roster.devices)]
-        if not await device.is_still_the_same():
+        devices = self._roster.devices
+        device = next(
+            (device for device in devices if device.address in self._doubted),
+            devices[self._identified % len(devices)],
+        )
+        # One that is alone tells its unique number to the watch often enough.
+        if not await device.is_still_the_same(very=not self._roster.alone):
             raise SystemGone(f"{device} is another one now, or answers in another way")
+        self._doubted.discard(device.address)
         return {}
 
     async def _check_form(self) -> None:
@@ -163,7 +192,7 @@ class Watch(Part):
             if device not in self._roster.devices:
                 log.info("%s is there now", device)
         if present != self._roster.present or set(devices) != set(self._roster.devices):
-            self._change(devices, present)
+            self._change_to(devices, present)
 
     def _drop_mute(self) -> None:
         """Devices that do not answer any more are gone, as far as anybody can tell."""
@@ -177,4 +206,8 @@ class Watch(Part):
             for device in devices:
                 if device not in answering:
                     log.warning("%s does not answer any more", device)
-            self._change(answering, self._roster.present)
+            self._change_to(answering, self._roster.present)
+
+    def _change_to(self, devices: Iterable[Device], present: int) -> None:
+        self._changed_at = asyncio.get_running_loop().time()
+        self._change(devices, present)

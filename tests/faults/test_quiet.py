@@ -1,4 +1,4 @@
-"""The log is quiet when all is well: a line for each change of state, and one in an hour with what was counted."""
+"""The log is quiet when all is well: a line for each change of state, and one an hour of what was counted."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from mk2dbus.logs import SUMMARY_S, Summary, summarise
 from mk2dbus.simulator import Console
 from mk2dbus.vebus.options import Options
 
-SLOW = Options(poll_interval_s=2.0)
+SLOW = Options(poll_interval_s=4.0)
 """So that an hour costs little."""
 CONNECTED = (
-    "connected: MultiPlus-II 48/3000/35-50 120V (device 0 (product 2729, firmware 560)), adapter 1170216"
+    "connected: MultiPlus-II 48/3000/35-50 120V (product 2729, firmware 560), adapter 1170216"
 )
 LOST = "connection to the inverter lost: no answer for 4.0 s"
 SILENT = "the adapter does not answer (it has power only while the inverter is awake)"

@@ -13,6 +13,8 @@ from mk2dbus.mk2.framing import Frame, FrameType
 from mk2dbus.mk2.speed import SpeedChoice
 from mk2dbus.mk2.winmon import ReadSnapshot
 from mk2dbus.simulator import PROFILES, Console, Core, Override
+from mk2dbus.simulator.products import ACCESS_FIRMWARE
+from mk2dbus.vebus import watch
 from mk2dbus.vebus.options import Options
 
 GET_VERSION = 0x05
@@ -119,6 +121,36 @@ async def test_a_unit_that_vanishes_is_taken_off_and_comes_back() -> None:
         assert [run.value(f"/Devices/{number}/SerialNumber") for number in range(3)] == serials
         await asyncio.sleep(6)
         _check_sums(run)
+
+
+@pytest.mark.parametrize("unsettled_s", [600.0, 0.0], ids=["soon", "long after"])
+@pytest.mark.parametrize(("profile", "address"), [("parallel3", 3), ("ess3", 1)])
+@simulated
+async def test_the_power_of_some_is_not_shown_as_that_of_all_when_a_unit_comes_back(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    profile: str,
+    address: int,
+    unsettled_s: float,
+) -> None:
+    monkeypatch.setattr(watch, "UNSETTLED_S", unsettled_s)
+    async with driven(profile) as run:
+        await run.until_known("/Devices/2/Ac/Out/P")
+        await asyncio.sleep(5)
+        all_there = run.value("/Devices/NumberOfMultis")
+        run.core.devices[address].present = False
+        await run.until(lambda: run.value("/Devices/NumberOfMultis") != all_there, 25.0)
+        await asyncio.sleep(9)
+        run.core.devices[address].present = True
+        await run.until(lambda: run.value("/Devices/NumberOfMultis") == all_there, 5.0)
+    # A device that answers nothing says nothing of adapter and line.
+    warnings = [
+        record.message
+        for record in caplog.records
+        if record.levelname == "WARNING" and record.name.startswith("mk2dbus.mk2")
+    ]
+    assert warnings == []
+    assert "damaged" not in caplog.text
 
 
 @simulated
@@ -307,3 +339,35 @@ async def test_an_answer_that_comes_when_the_numbers_are_others_is_shown_nowhere
             await asyncio.sleep(0.01)
             assert run.value(power) in (None, pytest.approx(300.0, abs=5.0))
         await run.until(lambda: run.value(power) is not None, 10)
+
+
+@pytest.mark.parametrize(
+    ("profile", "address", "number", "after_s", "limit_s"),
+    [
+        ("parallel3", 3, 1, 0.0, 20.0),
+        ("parallel3", 0, 0, 0.0, 20.0),
+        ("parallel3", 6, 2, 100.0, 20.0),
+        # One that has no serial number to tell.
+        ("mixed", 4, 4, 0.0, 130.0),
+    ],
+)
+@simulated
+async def test_a_unit_is_swapped_for_one_of_the_same_kind(
+    profile: str, address: int, number: int, after_s: float, limit_s: float
+) -> None:
+    """It has its own settings; also when nobody has asked the first one for its number yet."""
+    async with driven(profile, options=Options(poll_interval_s=0.5)) as run:
+        system = run.core.system
+        system.devices[address].settings[2].stored = 5650
+        await run.until(lambda: run.value("/Connected") == 1)
+        await asyncio.sleep(after_s)
+        before = run.driver._session and run.driver._session.system
+        new = system.replace(address, system.devices[address].kind)
+        await run.until(lambda: run.driver._session and run.driver._session.system is not before, limit_s)
+        await run.until(lambda: run.value("/Connected") == 1)
+        if new.kind.firmware >= ACCESS_FIRMWARE:
+            assert run.value(f"/Devices/{number}/SerialNumber") == new.serial
+        shown = f"/Devices/{number}/Settings/AbsorptionVoltage"
+        word = new.settings[2].stored
+        assert word != 5650
+        await run.until(lambda: shown in run.tree and run.value(shown) == word / 100, 400.0)
