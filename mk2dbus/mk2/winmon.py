@@ -112,7 +112,7 @@ class GetVersion(Winmon[Version]):
         body = parts[-1][1:]
         if len(body) >= 4:
             return Version(int.from_bytes(body[:4], "little"), complete=True)
-        return Version(_word(body), complete=False) if len(body) >= 2 else MORE
+        return Version(_word(body), complete=False) if len(body) == 2 else MORE
 
 
 @dataclass(frozen=True, slots=True)

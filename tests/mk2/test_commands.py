@@ -544,6 +544,7 @@ def test_access_required(text: str, level: int) -> None:
     ("command", "parts"),
     [
         (GetVersion(), ["82"]),
+        (GetVersion(), ["82 F0 68 28"]),
         (GetVersion(), ["82 F0"]),
         (GetVersionHigh(), ["83 28"]),
         (GetState(), ["94 09"]),
