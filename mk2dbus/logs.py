@@ -217,7 +217,7 @@ class Summary:
         """The line; what follows is counted from here."""
         now, totals = self._clock(), dict(self._totals())
         parts = [
-            f"{total - before if total >= before else total} {name}"
+            f"{name} {total - before if total >= before else total}"
             for name, total in totals.items()
             for before in (self._before.get(name, 0),)
         ]

@@ -226,11 +226,11 @@ def test_the_summary_tells_differences() -> None:
     summary = Summary(lambda: counted, lambda: busy, lambda: now)
     counted = {"retries": 8, "dropped bytes": 7, "reconnects": 1}
     busy, now = 1540.0, 3600.0
-    assert summary.take() == "in the last hour: 3 retries, 0 dropped bytes, 1 reconnects, line 40 % busy"
+    assert summary.take() == "in the last hour: retries 3, dropped bytes 0, reconnects 1, line 40 % busy"
     # A counter that began anew.
     counted = {"retries": 2, "dropped bytes": 9, "reconnects": 1}
     busy, now = 360.0, 7200.0
-    assert summary.take() == "in the last hour: 2 retries, 2 dropped bytes, 0 reconnects, line 10 % busy"
+    assert summary.take() == "in the last hour: retries 2, dropped bytes 2, reconnects 0, line 10 % busy"
 
 
 @simulated
@@ -250,8 +250,8 @@ async def test_once_an_hour() -> None:
         counted = {"retries": 4}
         await asyncio.sleep(2 * SUMMARY_S + 20)
         assert stream.getvalue().splitlines() == [
-            "in the last hour: 4 retries",
-            *["in the last hour: 0 retries"] * 2,
+            "in the last hour: retries 4",
+            *["in the last hour: retries 0"] * 2,
         ]
     finally:
         task.cancel()

@@ -86,7 +86,7 @@ def test_every_block_is_run_or_says_why_not(page: Page) -> None:
             assert block.marks["not run"], f"{block}: no reason is given"
 
 
-COMMAND = re.compile(r"(?:^|[\s/(])mk2dbus ((?:[^|;&#>\n]|\\\n)+)")
+COMMAND = re.compile(r"(?:^|[\s/(])mk2dbus ((?!\s)(?:[^|;&#>\n]|\\\n)+)")
 
 
 def takes(words: list[str]) -> bool:

@@ -10,6 +10,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CATALOGUE = ROOT / "docs" / "faults.md"
+_QUOTED = re.compile(r"`([^`]+)`")
+_VARIABLE = re.compile(
+    r"…|[:;,] |[^\s(]*\d\S*|/dev/\w+|No space left on device|Read-only file system|inverter side|dialout"
+)
+_JOINT = re.compile(r'"\s*\n\s*f?"')
 _TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 FAULTS = (
@@ -40,6 +45,21 @@ def test_every_fault_has_a_test(row: list[str]) -> None:
     assert named, row
     for file, test in named:
         assert test in _functions(ROOT / file), f"{file}::{test}"
+
+
+def _source() -> str:
+    """All of the program, with what is written over several lines in one."""
+    files = sorted((ROOT / "mk2dbus").rglob("*.py"))
+    return _JOINT.sub("", "\n".join(file.read_text(encoding="utf-8") for file in files))
+
+
+@pytest.mark.parametrize("row", _rows(), ids=lambda row: row[0])
+def test_every_line_of_the_log_is_one(row: list[str]) -> None:
+    """What is constant in it is in the program."""
+    source = _source()
+    for line in _QUOTED.findall(row[2]):
+        for part in _VARIABLE.split(line):
+            assert part.strip(" ():") in source, f"{line}: {part}"
 
 
 @pytest.mark.parametrize("word", FAULTS)

@@ -177,11 +177,15 @@ async def test_damaged_frames(mode: Mode, caplog: pytest.LogCaptureFixture) -> N
     caplog.set_level(logging.INFO)
     async with driven(mode=mode, options=SLOW) as run:
         await run.until_known(VOLTAGE)
+        baudrate = run.port.baudrate
         for name in DAMAGE:
             for direction in ("outgoing", "incoming"):
                 await _through(run, name, direction)
         assert run.opened == 1
         assert not run.core.log.of(Kind.PANEL)
+        given_up = run.port.baudrate != baudrate
+    assert ("high speed is given up, the line goes on at 2400 baud" in caplog.text) is given_up
+    assert "of the received frames are damaged: look at cable and adapter" in caplog.text
     _check_log(caplog)
 
 
@@ -199,6 +203,8 @@ class Outage:
     """Must be invalid meanwhile."""
     others: str = ""
     """Must stay meanwhile."""
+    back_s: float = 6.0
+    """From its end to the first values; 10 s where commands go one at a time."""
 
 
 OUTAGES = {
@@ -213,6 +219,7 @@ OUTAGES = {
         profile="quattro3",
         value="/Ac/ActiveIn/L2/V",
         others="/Ac/ActiveIn/L1/V",
+        back_s=30.0,
     ),
 }
 
@@ -246,7 +253,8 @@ async def test_outages(name: str, mode: Mode, caplog: pytest.LogCaptureFixture) 
         assert not truth.lies, truth.lies[:3]
         for line in outage.end:
             console.execute(line)
-        await run.until(lambda: run.value(outage.value) is not None, 30 if outage.others else BACK_S)
+        back_s = max(outage.back_s, 10.0) if mode.pipeline == 1 else outage.back_s
+        await run.until(lambda: run.value(outage.value) is not None, back_s)
         if outage.others:
             await run.until(lambda: run.value("/Devices/NumberOfMultis") == 3, 30)
             await asyncio.sleep(FRESH_S)

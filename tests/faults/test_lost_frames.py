@@ -168,7 +168,9 @@ ELSEWHERE = ("setting", "flag", "RAM only", "mode", "setpoint")
     ids=lambda value: str(value),
 )
 @simulated
-async def test_whatever_frame_is_lost_the_outcome_is_true(name: str, mode: Mode) -> None:
+async def test_whatever_frame_is_lost_the_outcome_is_true(
+    name: str, mode: Mode, caplog: pytest.LogCaptureFixture
+) -> None:
     case = CASES[name]
     async with driven(case.profile, mode=mode, options=SLOW) as run:
         await _ready(run, case)
@@ -185,3 +187,4 @@ async def test_whatever_frame_is_lost_the_outcome_is_true(name: str, mode: Mode)
                     if loss.seen <= first:
                         break
                     first += 1
+    assert name != "setting" or "write of setting 2 was not acknowledged: " in caplog.text

@@ -130,7 +130,7 @@ sys.exit(main(sys.argv[1:]))
 async def test_no_pings_while_the_process_hangs(
     manager: Manager, simulator: Simulator, dbus_daemon: Daemon, tmp_path: Path
 ) -> None:
-    """The real process, with a socket as systemd gives it: the main task stands still, and so do the pings."""
+    """The real process, with a socket as systemd gives it: the main task stands still, so do the pings."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", HANGS, "run", "--tty", str(simulator.port), "--bus", dbus_daemon.address),
         *("--state-dir", str(tmp_path / "state")),

@@ -16,9 +16,7 @@ from mk2dbus.vebus.options import Options
 
 SLOW = Options(poll_interval_s=4.0)
 """So that an hour costs little."""
-CONNECTED = (
-    "connected: MultiPlus-II 48/3000/35-50 120V (product 2729, firmware 560), adapter 1170216"
-)
+CONNECTED = "connected: MultiPlus-II 48/3000/35-50 120V (product 2729, firmware 560), adapter 1170216"
 LOST = "connection to the inverter lost: no answer for 4.0 s"
 SILENT = "the adapter does not answer (it has power only while the inverter is awake)"
 
@@ -41,8 +39,8 @@ async def test_an_hour_in_which_all_is_well(tmp_path: Path, caplog: pytest.LogCa
         ("INFO", CONNECTED),
         (
             "INFO",
-            "in the last hour: 1 sessions, 0 retries, 0 time-outs, 0 dropped bytes, 0 stray frames, "
-            "0 implausible replies",
+            "in the last hour: sessions 1, retries 0, time-outs 0, dropped bytes 0, stray frames 0, "
+            "implausible replies 0",
         ),
     ]
 

@@ -132,9 +132,11 @@ async def test_a_full_line_carries_as_much_as_it_can(load: str, addressed: bool)
         line.link.figures()
         before = line.core.sent_bytes
         await asyncio.sleep(MEASURE_S)
-        assert line.core.sent_bytes - before >= 0.98 * MEASURE_S * 240
+        # The port looks when a frame is whole: one may be under way.
+        under_way = 30 / (MEASURE_S * 240)
+        assert line.core.sent_bytes - before >= (0.98 - under_way) * MEASURE_S * 240
         figures = line.link.figures()
-        assert figures.received_share >= 0.98
+        assert figures.received_share >= 0.98 - under_way
         assert figures.timeouts == 0
         assert line.violations() == []
 

@@ -205,17 +205,22 @@ class CorePort(MemoryPort):
         now = asyncio.get_running_loop().time()
         if now >= self._rest_until:
             self._rest_until = now + seconds
-            self._step()
+            self._look_again()
 
     def _step(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._timer is not None:
-            self._timer.cancel()
-        self._held += self.core.run(loop.time())
-        if loop.time() >= self._rest_until:
+        now = asyncio.get_running_loop().time()
+        self._held += self.core.run(now)
+        if now >= self._rest_until:
             held, self._held = self._held, b""
             self.deliver(held)
-        self._timer = loop.call_at(max(self.core.deadline, self._rest_until), self._step)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """When something happens, or the rest ends."""
+        if self._timer is not None:
+            self._timer.cancel()
+        at = max(self.core.deadline, self._rest_until)
+        self._timer = asyncio.get_running_loop().call_at(at, self._step)
 
     def lose(self, why: str = "cable pulled") -> None:
         super().lose(why)

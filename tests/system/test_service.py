@@ -132,7 +132,10 @@ async def test_mode_is_commanded_while_the_service_runs(service: Service, simula
     assert simulator.log.of(Kind.PANEL) == []
     assert (await service.set_property("/Mode", "i", "1")).code == 0
     assert await service.get("/Mode", "Text") == 's "Charger only"'
-    await asyncio.sleep(2.5)
+    for _ in range(200):
+        if len(simulator.log.of(Kind.PANEL)) >= 3:
+            break
+        await asyncio.sleep(0.1)
     assert len(simulator.log.of(Kind.PANEL)) >= 3
     assert {event.data[0] for event in simulator.log.of(Kind.PANEL)} == {1}
     assert await service.stop() == 0
