@@ -10,9 +10,11 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Protocol
 
-from mk2dbus.items import OutOfRange, Refused, Value, WriteFailed
+from mk2dbus.disk import AtOnce, Disk
+from mk2dbus.items import NoReply, OutOfRange, Refused, Value, WriteFailed
 from mk2dbus.state import StateFile, StateUnwritable
 
 log = logging.getLogger(__name__)
@@ -21,6 +23,8 @@ DEFAULT_INSTANCE = 257
 MAX_INSTANCE = 0xFFFF
 MAX_NAME = 64
 """Characters."""
+DISK_S = 4.5
+"""How long a name may take to be kept; the contract gives a write 5 s."""
 
 DEVICE_CLASS = "vebus"
 _INSTANCE_PATH, _NAME_PATH = "/DeviceInstance", "/CustomName"
@@ -51,18 +55,27 @@ class Identity:
         folder: see :func:`settings_folder`.
         given: the instance the user asked for, if any.
         show: gets what is to be shown, by path.
+        disk: writes the state from now on.
     """
 
     def __init__(
-        self, folder: str, state: StateFile, given: int | None, show: Callable[[Mapping[str, Value]], None]
+        self,
+        folder: str,
+        state: StateFile,
+        given: int | None,
+        show: Callable[[Mapping[str, Value]], None],
+        disk: Disk | None = None,
     ) -> None:
         self._class_and_instance = f"{folder}/ClassAndVrmInstance"
         self._custom_name = f"{folder}/CustomName"
         self._state = state
         self._show = show
+        self._disk = disk or AtOnce()
         self._settings: Settings | None = None
         self._writing = asyncio.Lock()
         self._names_heard = 0
+        self._owed = bool(state.get(_NAME_OWED, ""))
+        """The settings of Venus were away when the name was written."""
         self.name = state.get(_NAME, "")
         self.instance = self._first_instance() if given is None else given
 
@@ -76,7 +89,8 @@ class Identity:
             instance = next(
                 number for number in range(DEFAULT_INSTANCE, MAX_INSTANCE) if str(number) not in taken
             )
-            self._remember({_INSTANCE: str(instance)})
+            # At once: as long as the others are kept from it.
+            _complain(_update(self._state, {_INSTANCE: str(instance)}))
         return instance
 
     def use(self, settings: Settings) -> None:
@@ -95,7 +109,7 @@ class Identity:
         if self._class_and_instance in values:
             self.changed(self._class_and_instance, values[self._class_and_instance])
         if self._custom_name in values:
-            if self._state.get(_NAME_OWED, ""):
+            if self._owed:
                 await self._hand_over()
             else:
                 self.changed(self._custom_name, values[self._custom_name])
@@ -116,19 +130,47 @@ class Identity:
             OutOfRange: too long.
             WriteFailed: what the settings of Venus raise, where they are.
             Refused: it cannot be saved, where they are not.
+            NoReply: it is not saved yet; when it is, it will be shown.
         """
         name = str(value)
         if len(name) > MAX_NAME:
             raise OutOfRange(f"{_NAME_PATH} takes at most {MAX_NAME} characters")
         async with self._writing:
-            if self._settings is not None and self._settings.keeps(self._custom_name):
+            if not self._settings_there():
+                await self._keep_name(name)
+            # They may have come meanwhile.
+            if self._settings is not None and self._settings_there():
                 await self._set_name(self._settings, name)
-            else:
-                try:
-                    self._state.update({_NAME: name, _NAME_OWED: "yes"})
-                except StateUnwritable as error:
-                    raise Refused(f"{_NAME_PATH}: {error}") from error
-                self._take_name(name)
+
+    def _settings_there(self) -> bool:
+        return self._settings is not None and self._settings.keeps(self._custom_name)
+
+    async def _keep_name(self, name: str) -> None:
+        kept: asyncio.Future[StateUnwritable | None] = asyncio.get_running_loop().create_future()
+        heard = self._names_heard
+
+        def done(error: StateUnwritable | None) -> None:
+            # Also when nobody waits for it any more.
+            if error is None:
+                self._owed = True
+                if heard == self._names_heard:
+                    self._show_name(name)
+            kept.set_result(error)
+
+        take_back = self._disk.submit(partial(_update, self._state, {_NAME: name, _NAME_OWED: "yes"}), done)
+        taken_back = False
+        try:
+            await asyncio.wait({kept}, timeout=DISK_S)
+        finally:
+            if not kept.done():
+                taken_back = take_back()
+        if taken_back:
+            raise Refused(f"{_NAME_PATH} stays as it is: the disk was busy for {DISK_S:g} s")
+        if not kept.done():
+            raise NoReply(f"{_NAME_PATH}: the disk did not take it within {DISK_S:g} s, it may still do")
+        error = kept.result()
+        if error is not None:
+            raise Refused(f"{_NAME_PATH}: {error}") from error
 
     async def _hand_over(self) -> None:
         """Bring the name to the settings that was written while they were away."""
@@ -143,14 +185,18 @@ class Identity:
     async def _set_name(self, settings: Settings, name: str) -> None:
         heard = self._names_heard
         await settings.set(self._custom_name, name)
+        self._owed = False
         self._remember({_NAME_OWED: None})
         # What was heard since is what it said of this or, who knows, of a later change.
         if heard == self._names_heard:
             self._take_name(name)
 
     def _take_name(self, name: str) -> None:
-        self.name = name
         self._remember({_NAME: name})
+        self._show_name(name)
+
+    def _show_name(self, name: str) -> None:
+        self.name = name
         self._show({_NAME_PATH: name})
 
     def _take_instance(self, setting: str) -> None:
@@ -164,7 +210,17 @@ class Identity:
 
     def _remember(self, changes: Mapping[str, str | None]) -> None:
         """As a copy for when the settings are away; that may fail."""
-        try:
-            self._state.update(changes)
-        except StateUnwritable as error:
-            log.warning("%s; it is forgotten when the settings of Venus are away", error)
+        self._disk.submit(partial(_update, self._state, changes), _complain)
+
+
+def _update(state: StateFile, changes: Mapping[str, str | None]) -> StateUnwritable | None:
+    try:
+        state.update(changes)
+    except StateUnwritable as error:
+        return error
+    return None
+
+
+def _complain(error: StateUnwritable | None) -> None:
+    if error is not None:
+        log.warning("%s; it is forgotten when the settings of Venus are away", error)

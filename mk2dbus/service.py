@@ -18,6 +18,7 @@ from mk2dbus.bus.names import DEVICES
 from mk2dbus.bus.raw import RawAccess, raw_interface
 from mk2dbus.bus.service import BusService
 from mk2dbus.bus.tree import Tree
+from mk2dbus.disk import DiskThread
 from mk2dbus.identity import Identity, settings_folder
 from mk2dbus.items import NO_LIMITS, Leaf, Limits, ReadOnly, Value
 from mk2dbus.logs import Summary, summarise
@@ -128,6 +129,9 @@ async def serve(config: Config, started: Callable[[str], None], manager: Notifie
         UnknownProfileError: no such simulator profile.
     """
     async with AsyncExitStack() as stack:
+        disk = DiskThread()
+        # Last of all: the others have something to keep when they end.
+        stack.push_async_callback(disk.close)
         tty = config.tty
         if tty is None:
             tty = await stack.enter_async_context(_simulator(config))
@@ -138,20 +142,19 @@ async def serve(config: Config, started: Callable[[str], None], manager: Notifie
         stack.push_async_callback(port.close)
         tree = ReadOnlyTree() if config.read_only else Tree()
         pulse = Pulse()
-        energy = EnergyBook(EnergyFile(config.state_dir, config.suffix), machine_clock())
+        energy = EnergyBook(EnergyFile(config.state_dir, config.suffix), machine_clock(), disk)
         driver = Driver(
             tree,
             reopen,
-            InfoCache(config.state_dir),
+            InfoCache(config.state_dir, disk),
             config.options,
             energy,
             pulse.part("inverter side"),
         )
         driver.place()
         folder = settings_folder(config.suffix)
-        identity = Identity(
-            folder, StateFile(config.state_dir, config.suffix), config.device_instance, tree.update
-        )
+        state = StateFile(config.state_dir, config.suffix)
+        identity = Identity(folder, state, config.device_instance, tree.update, disk)
         _place_own(tree, config, tty, identity)
         bus = BusService(tree, config.bus, beat=pulse.part("bus"))
         settings = LocalSettings(folder, identity)
@@ -173,6 +176,7 @@ async def serve(config: Config, started: Callable[[str], None], manager: Notifie
                 try:
                     await asyncio.get_running_loop().create_future()
                 finally:
+                    disk.close_soon()
                     # While the inverter side can still do what is under way.
                     await bus.finish()
         except BaseExceptionGroup as group:

@@ -58,10 +58,12 @@ class Access:
         """
         lasted = self.standstill.lately
         if lasted is not None:
-            raise Refused(
+            error = Refused(
                 f"{what} was not written: the service stood still for {lasted:.0f} s, and this may have "
                 "waited as long; write it again"
             )
+            log.warning("%s", error)
+            raise error
 
     def write(self, item: Item, value: object) -> Coroutine[None, None, None]:
         """Check a value and begin to write it, both before this returns: so writes begin in order of arrival.

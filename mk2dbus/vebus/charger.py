@@ -248,7 +248,11 @@ class Charger(Part):
                 if not is_charging(state):
                     raise ReadOnly(f"only in main state Charge, and that is {_main_text(state)} now")
                 outcome = NoReply(f"{device} did not answer; {_NOT_KNOWN}")
-                state = await self._request_state(wanted, _NOT_KNOWN)
+                try:
+                    state = await self._request_state(wanted, _NOT_KNOWN, attempts=1)
+                except NoReply:
+                    # It may have been done, and the charger have gone on since: it is not told again.
+                    state = await self._request_state(0, _NOT_KNOWN)
                 while not (is_charging(state) and state.sub in SUB_STATES[wanted]):
                     outcome = Refused(f"the system shows {_state_text(state)} instead of {name}")
                     await asyncio.sleep(CONFIRM_INTERVAL_S)
@@ -257,9 +261,9 @@ class Charger(Part):
             raise outcome from None
         log.info("charge state %s commanded", name)
 
-    async def _request_state(self, force: int, otherwise: str) -> DeviceState:
+    async def _request_state(self, force: int, otherwise: str, attempts: int | None = None) -> DeviceState:
         try:
-            state = await self._devices[0].request(GetState(force), Priority.CLIENT)
+            state = await self._devices[0].request(GetState(force), Priority.CLIENT, attempts=attempts)
         except errors.Mk2Error as error:
             raise write_failure(error, otherwise) from error
         if self._over:

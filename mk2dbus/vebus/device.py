@@ -99,12 +99,14 @@ class Device:
     def __str__(self) -> str:
         return f"device {self.address} (product {self.product_id:04X}, firmware {self.firmware:03X})"
 
-    async def request(self, command: Winmon[R], priority: Priority = Priority.TELEMETRY) -> R:
+    async def request(
+        self, command: Winmon[R], priority: Priority = Priority.TELEMETRY, *, attempts: int | None = None
+    ) -> R:
         """One exchange with this device; see :meth:`Link.request`."""
         if self.gone:
             raise errors.NoReply(f"{self} is gone")
         try:
-            answer = await self._link.request(command, self.address, priority)
+            answer = await self._link.request(command, self.address, priority, attempts=attempts)
         except errors.NoReply:
             self.unanswered += 1
             raise

@@ -84,6 +84,16 @@ class DeviceItems:
         self._units.of(self.device).reset_required = True
         self._board.update({f"{self._folder}/Settings/ResetRequired": 1})
 
+    def see_reset(self) -> None:
+        """The device was reset while it was away: what is stored is in effect, and nothing else."""
+        if self.device is None:
+            return
+        unit = self._units.of(self.device)
+        unit.reset_required = False
+        unit.ram_doubt.clear()
+        self.settings.reset()
+        self._board.update({f"{self._folder}/Settings/ResetRequired": 0})
+
     def detach(self) -> None:
         """The device is gone: all its values are invalid."""
         if self.device is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from mk2dbus.mk2 import errors
@@ -69,13 +69,22 @@ class Energy(Part):
     Args:
         devices: as for :class:`mk2dbus.vebus.telemetry.Telemetry`.
         book: adds up; outlives the system.
+        see_reset: called when a device that was found turns out to have been reset while it was away.
     """
 
-    def __init__(self, link: Link, devices: Sequence[Device], scheduler: Scheduler, book: EnergyBook) -> None:
+    def __init__(
+        self,
+        link: Link,
+        devices: Sequence[Device],
+        scheduler: Scheduler,
+        book: EnergyBook,
+        see_reset: Callable[[Device], None],
+    ) -> None:
         self._link = link
         self._devices = devices
         self._scheduler = scheduler
         self._book = book
+        self._see_reset = see_reset
         self._poll: Poll | None = None
         self._next = 0
         self._read: set[Device] = set()
@@ -113,12 +122,14 @@ class Energy(Part):
             return {}
         if device not in self._devices:
             return {}
+        account, found_anew = f"device {source}", device not in self._read
+        was_reset = found_anew and self._book.began_anew(account, counters)
         try:
-            totals = self._book.count(
-                SYSTEM, f"device {source}", counters, MODULUS, found_anew=device not in self._read
-            )
+            totals = self._book.count(SYSTEM, account, counters, MODULUS, found_anew=found_anew)
         except Jump as jump:
             raise Implausible(f"energy counters of {device}: {jump}") from jump
         self._read.add(device)
+        if was_reset:
+            self._see_reset(device)
         self._book.save_at_times()
         return {f"/Energy/{flow}": kilowatt_hours(steps) for flow, steps in zip(FLOWS, totals, strict=True)}

@@ -16,9 +16,11 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mk2dbus.disk import AtOnce, Disk
 from mk2dbus.files import write_atomically
 from mk2dbus.vebus.counters import Moment, Reading, RollingCounters
 
@@ -130,19 +132,23 @@ class EnergyBook:
     Args:
         file: where it is kept; ``None``: in memory only.
         clock: must have the same epoch in the next run of the service, if that is to count on.
+        disk: writes the file.
     """
 
-    def __init__(self, file: EnergyFile | None = None, clock: Clock = loop_clock) -> None:
+    def __init__(
+        self, file: EnergyFile | None = None, clock: Clock = loop_clock, disk: Disk | None = None
+    ) -> None:
         self._file = file
         self._clock = clock
+        self._disk = disk or AtOnce()
         content = Content() if file is None else file.load()
         self._totals = content.totals
         self._last = content.last
         self._sources: dict[str, RollingCounters] = {}
         self._read = False
-        """Something was read since the file was written."""
+        """Something was read that is not in the file, nor on its way there."""
         self._counted = False
-        """Totals or sources have changed since then."""
+        """Totals or sources have changed, likewise."""
         self._written: Moment | None = None
 
     def count(
@@ -178,6 +184,11 @@ class EnergyBook:
         self._counted |= any(steps) or not known
         return tuple(self._totals[account])
 
+    def began_anew(self, source: str, counters: Sequence[int]) -> bool:
+        """Whether counters say that their source was reset since they were last read."""
+        last = self._last.get(source)
+        return last is not None and any(last.counters) and not any(counters)
+
     def save_at_times(self) -> None:
         """Write the file if there is something new, and the last time was long enough ago."""
         if self._counted:
@@ -199,8 +210,13 @@ class EnergyBook:
         self._last = {
             source: reading for source, reading in self._last.items() if reading.at.epoch == now.epoch
         }
-        if self._file.save(Content(self._totals, self._last)):
-            self._read = self._counted = False
+        work = partial(self._file.save, Content(dict(self._totals), dict(self._last)))
+        self._read = self._counted = False
+        self._disk.submit(work, self._saved, file=self._file.path)
+
+    def _saved(self, written: bool) -> None:
+        if not written:
+            self._read = self._counted = True
 
 
 def _encode(content: Content) -> dict[str, Any]:

@@ -10,9 +10,11 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mk2dbus.disk import AtOnce, Disk
 from mk2dbus.files import write_atomically
 from mk2dbus.mk2.winmon import RamInfo, SettingInfo
 
@@ -38,8 +40,11 @@ class Infos:
 class InfoCache:
     """A directory with one file for each version and form (new or old) of a device."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, disk: Disk | None = None) -> None:
         self._directory = directory
+        self._disk = disk or AtOnce()
+        self._waiting: dict[Path, Infos] = {}
+        """What is not written yet."""
         self._complaint: str | None = None
 
     def path(self, version: int, is_new: bool) -> Path:
@@ -48,6 +53,8 @@ class InfoCache:
     def load(self, version: int, is_new: bool) -> Infos:
         """Infos of a device; none when there is no file, or none that makes sense (said in the log)."""
         path = self.path(version, is_new)
+        if path in self._waiting:
+            return self._waiting[path]
         try:
             if path.stat().st_size > _MAX_SIZE:
                 raise ValueError("too large")
@@ -59,7 +66,8 @@ class InfoCache:
             return Infos()
 
     def save(self, version: int, is_new: bool, infos: Infos) -> None:
-        """Keep infos. When that is not possible it is said once, and everything works without."""
+        """Keep infos, without waiting for the disk. When that is not possible it is said once, and everything
+        works without."""
         content = {
             "format": FORMAT,
             "version": version,
@@ -67,8 +75,18 @@ class InfoCache:
             "settings": _encode(infos.settings),
             "ram": _encode(infos.ram),
         }
+        path = self.path(version, is_new)
+        self._waiting[path] = infos
+        work = partial(self._write, path, json.dumps(content, separators=(",", ":")))
+        self._disk.submit(work, partial(self._written, path, infos), file=path)
+
+    def _written(self, path: Path, infos: Infos, _: None) -> None:
+        if self._waiting.get(path) is infos:
+            del self._waiting[path]
+
+    def _write(self, path: Path, text: str) -> None:
         try:
-            write_atomically(self.path(version, is_new), json.dumps(content, separators=(",", ":")))
+            write_atomically(path, text)
         except OSError as error:
             text = f"infos cannot be kept in {self._directory}: {error.strerror}"
             if text != self._complaint:

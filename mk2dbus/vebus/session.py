@@ -203,9 +203,6 @@ class Session:
             version = await self._bring_up()
             if version is None:
                 self.asleep = False
-                for unit in self._context.units:
-                    # The adapter has its power from the inverter: that was off, and starts anew.
-                    unit.reset_required = False
                 self._complain("the adapter does not answer (it has power only while the inverter is awake)")
                 await asyncio.sleep(RETRY_S)
                 continue

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from mk2dbus.items import Disconnected, Value
+from mk2dbus.items import Disconnected, NoReply, Value
 from mk2dbus.mk2 import errors
 from mk2dbus.mk2.adapter import PanelFrame, ResetDevices
 from mk2dbus.mk2.exchange import Priority
 from mk2dbus.mk2.link import Link
 from mk2dbus.mk2.request import Winmon
-from mk2dbus.mk2.winmon import GetRamInfo, GetSerial, GetSettingInfo, ReadSetting
+from mk2dbus.mk2.winmon import GetRamInfo, GetSerial, GetSettingInfo, GetVersion, ReadSetting
 from mk2dbus.vebus.accessories import Accessories, Present
 from mk2dbus.vebus.assistants import read_assistants
 from mk2dbus.vebus.board import Freshness
@@ -126,7 +126,7 @@ class System:
             ),
             Ess(board, self.devices, self.scheduler),
             Sensors(link, self.devices, self.scheduler, context.energy),
-            Energy(link, self.devices, self.scheduler, context.energy),
+            Energy(link, self.devices, self.scheduler, context.energy, self._see_reset),
             self._watch,
             accessories,
         )
@@ -165,8 +165,17 @@ class System:
         """Reset all devices; they are found again when they are back.
 
         Raises:
+            NoReply: nobody would have heard it.
             Disconnected: the line failed.
         """
+        # It has no answer of its own, and the cable may be out.
+        answering = min(self.devices, key=lambda device: device.unanswered)
+        try:
+            await answering.request(GetVersion(), Priority.CLIENT)
+        except (errors.NoReply, errors.Rejected) as error:
+            raise NoReply("the inverter does not answer; nothing was reset") from error
+        except errors.Mk2Error as error:
+            raise Disconnected(f"the connection was lost; nothing was reset: {error}") from error
         try:
             await self.link.request(ResetDevices(), priority=Priority.CLIENT)
         except errors.Mk2Error as error:
@@ -179,6 +188,11 @@ class System:
         for items in self.items:
             items.settings.reset()
         self._end(StartAgain("all devices were reset"))
+
+    def _see_reset(self, device: Device) -> None:
+        for items in self.items:
+            if items.device is device:
+                items.see_reset()
 
     def doubt(self, command: Winmon[Any], address: int) -> None:
         """The answer to a command may have been that to another one: what it told is asked anew.

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mk2dbus.bus import server, standstill
 from mk2dbus.bus.access import Access
 from mk2dbus.bus.client import Client
 from mk2dbus.bus.connection import BACKLOG_BOUND, Connection
@@ -22,7 +23,8 @@ from mk2dbus.bus.errors import (
     NameRefused,
     NameTaken,
 )
-from mk2dbus.bus.names import BUS_ITEM, DAEMON
+from mk2dbus.bus.library import variant
+from mk2dbus.bus.names import BUS_ITEM, DAEMON, LIMITS_EXCEEDED, PROPERTIES
 from mk2dbus.bus.server import Server
 from mk2dbus.bus.service import FIRST_PAUSE_S, LAST_PAUSE_S, BusService
 from mk2dbus.bus.tree import Tree
@@ -338,3 +340,62 @@ async def test_what_gets_too_old_while_the_process_stalls_is_not_told(bench: Any
     # The call is on its way to the daemon, and from there to the service, while nothing moves here.
     loop.call_soon(loop.call_soon, time.sleep, 0.3)
     assert (await asking).value == []
+
+
+async def test_what_was_asked_while_the_process_stood_still_is_not_written(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its client may have given up, or written something else elsewhere."""
+    for name, seconds in (("TICK_S", 0.05), ("LONG_S", 0.2), ("AFTER_S", 0.1)):
+        monkeypatch.setattr(standstill, name, seconds)
+    bench.service._access.standstill.stop()
+    bench.service._access.standstill.start()
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(0.1)
+    asking = asyncio.gather(
+        bench.item("/Mode", "SetValue", "v", [variant("i", 1)]),
+        bench.item("/Devices/0/Settings/Count", "SetDefault"),
+        bench.item("/Dc/0/Voltage", "GetValue"),
+    )
+    await asyncio.sleep(0)
+    loop.call_soon(loop.call_soon, time.sleep, 0.5)
+    set_value, set_default, voltage = await asking
+    assert (set_value, set_default, voltage.value) == (2, 2, 24.125)
+    with pytest.raises(CallFailed, match=r"stood still for .* write it again"):
+        await bench.client.call(
+            bench.name, "/Mode", PROPERTIES, "Set", "ssv", [BUS_ITEM, "Value", variant("v", variant("i", 1))]
+        )
+    assert bench.device == []
+    await asyncio.sleep(0.15)
+    assert await bench.item("/Mode", "SetValue", "v", [variant("i", 1)]) == 0
+    # A short one is none.
+    asked = asyncio.create_task(bench.item("/Mode", "SetValue", "v", [variant("i", 4)]))
+    await asyncio.sleep(0)
+    loop.call_soon(loop.call_soon, time.sleep, 0.15)
+    assert await asked == 0
+
+
+async def test_a_client_that_lets_calls_wait_takes_no_room_from_the_others(
+    bench: Any, dbus_daemon: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MAX_WAITING_EACH", 20)
+    other = await Connection.open(dbus_daemon.address)
+
+    async def write(client: Connection, path: str, value: int) -> object:
+        try:
+            (answer,) = await client.call(
+                bench.name, path, BUS_ITEM, "SetValue", "v", [variant("i", value)], timeout_s=PATIENCE_S
+            )
+        except CallFailed as error:
+            return error.name
+        return answer
+
+    try:
+        flood = [asyncio.create_task(write(bench.client, "/Failing/Stuck", 1)) for _ in range(50)]
+        await asyncio.sleep(0.1)
+        assert await write(other, "/Mode", 1) == 0
+        answers = await asyncio.gather(*flood)
+        assert [answers.count(answer) for answer in (2, LIMITS_EXCEEDED)] == [20, 30]
+        assert await write(bench.client, "/Mode", 4) == 0
+    finally:
+        other.close()

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import logging
 import os
 import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support.bus import Daemon
+from support.clock import simulated
+from support.driven import driven
 
 from faults.conftest import running
+from mk2dbus.disk import DiskThread
 from mk2dbus.simulator import Simulator
+from mk2dbus.vebus.energybook import EnergyBook, EnergyFile, loop_clock
 
 VOLTAGE = "/Dc/0/Voltage"
 ABSORPTION = "/Devices/0/Settings/AbsorptionVoltage"
@@ -130,3 +140,85 @@ async def test_directories_for_files(simulator: Simulator, dbus_daemon: Daemon, 
         (state / file).mkdir()
     async with running(dbus_daemon, str(simulator.port), state) as run:
         await run.known(ABSORPTION)
+
+
+def _wait(holds: Callable[[], bool]) -> None:
+    """In real time: the clock of the test does not count for the disk."""
+    end = time.monotonic() + 5.0
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("stall_s", [6.0, 200.0])
+@simulated
+async def test_a_disk_that_stands_still(
+    stall_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything goes on meanwhile, and what was to be kept is kept afterwards."""
+    go, reached = threading.Event(), threading.Event()
+    sync = os.fsync
+
+    def stall(descriptor: int) -> None:
+        reached.set()
+        # Not for ever: whoever calls it on the event loop is to fail.
+        assert go.wait(5.0)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", stall)
+    disk = DiskThread()
+    energy = EnergyBook(EnergyFile(tmp_path, "ttySim"), loop_clock, disk)
+    async with driven(state=tmp_path, energy=energy, disk=disk) as run:
+        await run.until_known(VOLTAGE)
+        await run.until_known("/Energy/InverterToAcOut")
+        await asyncio.sleep(5.0)
+        _wait(reached.is_set)
+        measured = [path for path in run.tree if path.startswith(("/Dc/", "/Ac/Out/L1/", "/Devices/0/Dc/"))]
+        known = [path for path in measured if run.value(path) is not None]
+        assert len(known) > 8
+        battery, begin = run.core.plant.battery, run.now
+        while run.now < begin + stall_s:
+            battery.forced_v = 50.0 + (run.now - begin) / 100
+            await asyncio.sleep(0.1)
+            assert [path for path in known if run.value(path) is None] == []
+        assert run.value(VOLTAGE) == pytest.approx(battery.forced_v, abs=0.1)
+        assert run.opened == 1
+        if stall_s > 60:
+            await run.until_all_read()
+        go.set()
+    _wait(lambda: bool(EnergyFile(tmp_path, "ttySim").load().last))
+    if stall_s > 60:
+        _wait((tmp_path / "infos-2729560-new.json").exists)
+    await disk.close()
+    _wait(lambda: not any(thread.name == "disk" for thread in threading.enumerate()))
+
+
+STALLS = """
+import os, sys, time
+from mk2dbus.cli import main
+
+os.fsync = lambda descriptor: time.sleep(60)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+async def test_sigterm_while_the_disk_stands_still(
+    simulator: Simulator, dbus_daemon: Daemon, tmp_path: Path
+) -> None:
+    (tmp_path / "ttySim.json").write_text('{"format": 1, "texts": {"DeviceInstance": "257"}}')
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", STALLS, "run", "--tty", str(simulator.port), "--name", "ttySim"),
+        *("--bus", dbus_daemon.address, "--state-dir", str(tmp_path)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readline()
+    await asyncio.sleep(1.5)
+    process.send_signal(signal.SIGTERM)
+    start = time.monotonic()
+    async with asyncio.timeout(10.0):
+        _, said = await process.communicate()
+    assert process.returncode == 0
+    assert b"the disk does not take" in said
+    assert 1.5 < time.monotonic() - start < 2.4

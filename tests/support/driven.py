@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from mk2dbus.bus.tree import Tree
+from mk2dbus.disk import Disk
 from mk2dbus.items import Value
 from mk2dbus.mk2.framing import Frame, FrameCutter
 from mk2dbus.mk2.speed import SpeedChoice
@@ -43,7 +44,12 @@ class Driven:
     """A driver at work, and what it sent."""
 
     def __init__(
-        self, core: Core, state: Path, energy: EnergyBook | None = None, options: Options = DEFAULTS
+        self,
+        core: Core,
+        state: Path,
+        energy: EnergyBook | None = None,
+        options: Options = DEFAULTS,
+        disk: Disk | None = None,
     ) -> None:
         self.core = core
         self.tree = Tree()
@@ -51,7 +57,7 @@ class Driven:
         self.opened = 0
         self.port: CorePort
         self._cutter = FrameCutter()
-        self.driver = Driver(self.tree, self.open, InfoCache(state), options, energy)
+        self.driver = Driver(self.tree, self.open, InfoCache(state, disk), options, energy)
         self.driver.place()
 
     async def open(self) -> CorePort:
@@ -112,6 +118,7 @@ async def driven(
     energy: EnergyBook | None = None,
     options: Options = DEFAULTS,
     mode: Mode | None = None,
+    disk: Disk | None = None,
 ) -> AsyncIterator[Driven]:
     """A driver on a simulated system, without noise on its values unless asked for.
 
@@ -124,7 +131,7 @@ async def driven(
     if still:
         core.plant.noise = 0
     mode = mode or Mode.current
-    run = Driven(core, state, energy, replace(options, speed=mode.speed, pipeline=mode.pipeline))
+    run = Driven(core, state, energy, replace(options, speed=mode.speed, pipeline=mode.pipeline), disk)
     port = await run.open()
     task = asyncio.create_task(run.driver.run(port))
     try:

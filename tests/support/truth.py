@@ -142,7 +142,7 @@ class Truth:
         def noting(time: float, kind: Kind, reason: str = "", data: bytes = b"") -> None:
             add(time, kind, reason, data)
             if kind is Kind.RECEIVED:
-                self._note()
+                self.note()
 
         log.add = noting  # type: ignore[method-assign]
         try:
@@ -154,7 +154,7 @@ class Truth:
 
     def look(self) -> None:
         """Compare everything that is shown now."""
-        self._note()
+        self.note()
         now = self.run.now
         for one in self.measured:
             history = self._history[one.path]
@@ -163,7 +163,8 @@ class Truth:
                 history.popleft()
             self._compare(one, [true for _, true in history], now)
 
-    def _note(self) -> None:
+    def note(self) -> None:
+        """Remember what is true now."""
         now, core = self.run.now, self.run.core
         for one in self.measured:
             history = self._history[one.path]

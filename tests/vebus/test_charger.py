@@ -58,6 +58,25 @@ def test_charge_states_can_be_forced(profile: str) -> None:
     forced()
 
 
+@pytest.mark.parametrize("done", [True, False])
+@simulated
+async def test_a_charge_state_is_commanded_once(done: bool) -> None:
+    """Also when its reply is lost: the charger may have gone on to the next state meanwhile."""
+    async with driven() as run:
+        await run.until(lambda: run.value("/VebusMainState") == MainState.CHARGE)
+        await run.until_known("/State")
+        device = run.core.device
+        device.overrides.append(Override(STATE_COMMAND, bytes((3,)), execute=done))
+        if done:
+            await run.write(STATE, 3)
+            assert run.value("/State") == 5
+        else:
+            with pytest.raises(Refused, match="instead of Float"):
+                await run.write(STATE, 3)
+        sent = [frame for frame in run.sent if frame.data[1:3] == bytes((STATE_COMMAND, 3))]
+        assert len(sent) == 1
+
+
 @simulated
 async def test_a_charge_state_needs_charging() -> None:
     async with driven() as run:

@@ -294,6 +294,36 @@ async def test_a_setting_that_needs_a_reset() -> None:
 
 
 @simulated
+async def test_a_reset_is_required_until_there_was_one() -> None:
+    """An adapter is silent without power from the inverter, and when its cable is out."""
+    required = f"{SETTINGS}/ResetRequired"
+    async with driven() as run:
+        await run.until_all_read()
+        await run.until_known("/Energy/InverterToAcOut")
+        joules = run.core.device.unit.energy.joules
+        joules[8] = 1e6
+        await asyncio.sleep(25)
+        await run.write(f"{SETTINGS}/BatteryCapacity", 200)
+        await run.write(f"{RAM_ONLY}/DisableCharger", 1)
+        run.core.adapter.silent = True
+        with pytest.raises(WriteFailed, match="nothing was reset"):
+            await run.write("/SystemReset", 1)
+        await run.until(lambda: run.value("/Connected") == 0)
+        await asyncio.sleep(10)
+        run.core.adapter.silent = False
+        await run.until(lambda: run.value("/Connected") == 1)
+        await asyncio.sleep(30)
+        assert run.value(required) == 1
+        # And now it was off in truth.
+        run.core.adapter.silent = True
+        await run.until(lambda: run.value("/Connected") == 0)
+        run.core.device.restart()
+        joules[:] = [0.0] * 10
+        run.core.adapter.silent = False
+        await run.until(lambda: run.value(required) == 0)
+
+
+@simulated
 async def test_devices_are_detected_again_when_asked() -> None:
     async with driven() as run:
         await run.until_all_read()

@@ -19,6 +19,7 @@ from mk2dbus.items import (
     WriteFailed,
 )
 from mk2dbus.simulator import Override
+from mk2dbus.simulator.products import PRODUCTS
 
 ABSORPTION = "/Devices/0/Settings/AbsorptionVoltage"
 FLOAT = "/Devices/0/Settings/FloatVoltage"
@@ -324,3 +325,32 @@ async def test_a_write_is_on_the_wire_within_100_ms_while_everything_is_read() -
         assert len(sent_at) == 40
         assert run.value("/Devices/0/Settings/ReadProgress") < 100, "it was over too soon"
         assert max(waits) <= 0.1, waits
+
+
+@simulated
+async def test_limits_of_the_device_before_let_nothing_through() -> None:
+    """They are shown until those of the new one are read; what is written is checked with its own."""
+    async with driven("quattro") as run:
+        await run.until_all_read()
+        new = run.core.system.replace(0, PRODUCTS["multiplus2-120v"]())
+        await run.until(lambda: run.value("/Connected") == 0, 10.0)
+        before = [(setting.stored, setting.ram) for setting in new.settings.values()]
+        outcomes = set()
+        end = run.now + 20.0
+        while run.now < end:
+            for path, value in (
+                ("/Settings/InverterOutputVoltage", 230.0),
+                ("/Devices/0/Settings/InverterOutputVoltage", 230.0),
+                ("/Dc/0/MaxChargeCurrent", 70.0),
+                ("/Ac/ActiveIn/CurrentLimit", new.limit_range_a(0)[1] + 1.0),
+            ):
+                item = run.tree.get(path)
+                if item is not None and item.write is not None:
+                    # Not even the limits that are shown are looked at.
+                    with pytest.raises(WriteFailed) as caught:
+                        await item.write(value)
+                    outcomes.add((path, type(caught.value)))
+            await asyncio.sleep(0.05)
+        assert [(setting.stored, setting.ram) for setting in new.settings.values()] == before
+        assert run.commands_sent() == []
+        assert ("/Settings/InverterOutputVoltage", OutOfRange) in outcomes
