@@ -86,7 +86,6 @@ class Abilities:
         self._last_answer = -1.0
         self._last_answers: dict[int | None, float] = {}
         """By address of the device."""
-        self._last_in_address_form = -1.0
         self._last_blame = 0.0
         self._probation_s = FIRST_PROBATION_S
         self._alone_until = 0.0
@@ -100,8 +99,8 @@ class Abilities:
         if exchange.beside_info:
             self._besides.answered()
         if exchange.in_address_form:
-            self._last_in_address_form = now
-            self._addressing.answered()
+            # One that takes addresses takes them all; a device that is away proves nothing.
+            self._addressing = Doubt()
         if self.pipeline < self._wanted and now >= self._alone_until:
             self.pipeline = self._wanted
             return "trying again to send the adapter several commands at a time"
@@ -131,12 +130,7 @@ class Abilities:
                 self._alone_until = now + self._probation_s
                 self._probation_s = min(2 * self._probation_s, LAST_PROBATION_S)
                 return "the adapter does not take several commands at a time; it gets one at a time now"
-        elif (
-            exchange.in_address_form
-            and self.addressed
-            and self._last_answer > self._last_blame
-            and self._last_in_address_form < exchange.sent_at
-        ):
+        elif exchange.in_address_form and self.addressed and self._last_answer > self._last_blame:
             if not self._never_answered.counts(exchange):
                 return None
             # In silence only the first counts: then it is not the form that is to blame.

@@ -36,9 +36,6 @@ RELAXED_INPUT_S = 3.0
 SLOW = "slow"
 """Name of the poll of what changes slowly."""
 
-SETTLED_S = 5.0
-"""So long after the start every phase has been read once."""
-
 _BATTERY_CAPACITY = 64
 """Setting; a capacity of 0 switches the battery monitor off."""
 _LIMIT_STEPS_PER_A = 10
@@ -115,7 +112,6 @@ class Telemetry(Part):
         self._fast_s = fast_s
         self._complete = complete
         self._hint = hint
-        self._begun = 0.0
         self._error: Remembered[int] = Remembered()
         self._connected: Remembered[bool] = Remembered()
         self._charging: Remembered[bool] = Remembered()
@@ -128,6 +124,8 @@ class Telemetry(Part):
         self._ac: dict[int, Remembered[Values]] = {phase: Remembered() for phase in range(1, PHASES + 1)}
         self._units: dict[int, tuple[int, int, int | None]] = {}
         """Of each phase what was said last of the number of units and phases."""
+        self._silent: set[int] = set()
+        """Phases that did not answer when they were asked last."""
         self._summed: frozenset[str] = frozenset()
         """Paths of what is made of all phases."""
         self._bounds: tuple[int, int, int] | None = None
@@ -159,7 +157,6 @@ class Telemetry(Part):
                 Poll("asked", Lane.WINMON, max(SLOW_S, fast), self._read_asked, RELAXED_INPUT_S, None),
             )
         )
-        self._begun = asyncio.get_running_loop().time()
         self.devices_changed()
 
     def devices_changed(self) -> None:
@@ -215,7 +212,11 @@ class Telemetry(Part):
 
     async def _read_ac(self, phase: int) -> Values:
         scales = await self._first.info_scales(_AC_IDS)
-        info = await self._ask_ac(phase)
+        try:
+            info = await self._ask_ac(phase)
+        except errors.NoReply:
+            self._silent.add(phase)
+            raise
         self._see_units(phase, info)
         values = readings.ac_values(info, scales, self._inverter_period.get())
         check_values(values)
@@ -237,8 +238,8 @@ class Telemetry(Part):
         """Another number of units in a phase, or a phase that did not answer before: units came or went."""
         units = info.backfeed_factor, info.inverter_factor, info.phase_count
         before, self._units[phase] = self._units.get(phase), units
-        silent = self._ac[phase].get() is None and asyncio.get_running_loop().time() > self._begun + SETTLED_S
-        if silent or before not in (None, units):
+        if phase in self._silent or before not in (None, units):
+            self._silent.discard(phase)
             self._hint()
 
     async def _ask_ac(self, phase: int) -> AcInfo:

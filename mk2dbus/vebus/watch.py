@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from mk2dbus.mk2 import errors
 from mk2dbus.mk2.adapter import ConfigureAdapter, GetConfiguration, SwitchPosition
 from mk2dbus.mk2.info import AcInput
 from mk2dbus.mk2.link import Link
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 WATCH_S, RELAXED_WATCH_S = 10.0, 25.0
 """How often it is looked whether all is as it was. That needs the line for itself, so it is rare while
 settings are read; a hint at a reset, or a device that does not answer, brings it at once."""
+FIRST_S = 4.0
+"""After the start it is looked once more soon: what took one unit away may have taken the session, too."""
 HURRY_PAUSE_S = 3.0
 """Hints bring it no more often than this."""
 IDENTITY_S = 4.0
@@ -78,7 +81,7 @@ class Watch(Part):
         """Look from now on: all was found just now."""
         self.same_at = asyncio.get_running_loop().time()
         self._scheduler.add(
-            [Poll(_WATCH, Lane.WATCH, WATCH_S, self._watch, RELAXED_WATCH_S, None)], after_s=RELAXED_WATCH_S
+            [Poll(_WATCH, Lane.WATCH, WATCH_S, self._watch, RELAXED_WATCH_S, None)], after_s=FIRST_S
         )
         self._scheduler.add(
             [Poll("identity", Lane.WATCH, IDENTITY_S, self._identify, IDENTITY_S, None)], after_s=IDENTITY_S
@@ -117,7 +120,19 @@ class Watch(Part):
             SystemGone: they are not.
         """
         begun = asyncio.get_running_loop().time()
+        try:
+            await self._see_present()
+        except errors.NoReply:
+            self._drop_mute()
+            raise
+        # One that is off the bus is not mute but gone.
         self._drop_mute()
+        await self._check_form()
+        self.same_at = begun
+        return {}
+
+    async def _see_present(self) -> None:
+        """Ask a device who it is, and whom it sees on the bus."""
         self._watched += 1
         devices, link = self._roster.devices, self._link
         # One after the other, but not one that may be gone: it could not say so.
@@ -132,11 +147,10 @@ class Watch(Part):
         if present != self._roster.present:
             # Only what is said twice is believed.
             present = (await link.request(GetConfiguration(device.address))).present
-        if present == configuration.present and present != self._roster.known:
+        if present == configuration.present and (
+            present != self._roster.known or present != self._roster.present
+        ):
             await self._compare(present)
-        await self._check_form()
-        self.same_at = begun
-        return {}
 
     async def _identify(self) -> Values:
         """One device after the other is the one it was.

@@ -153,6 +153,19 @@ async def test_the_power_of_some_is_not_shown_as_that_of_all_when_a_unit_comes_b
     assert "damaged" not in caplog.text
 
 
+@pytest.mark.parametrize("after_s", [1.0, 3.0, 8.0, 25.0])
+@simulated
+async def test_a_unit_that_was_away_at_the_start_is_seen_soon(after_s: float) -> None:
+    core = Core("ess3")
+    core.devices[1].present = False
+    async with driven("ess3", core=core) as run:
+        await run.until(lambda: run.value("/Devices/NumberOfMultis") == 2, 5.0)
+        await asyncio.sleep(after_s)
+        core.devices[1].present = True
+        await run.until(lambda: run.value("/Devices/NumberOfMultis") == 3, 6.0)
+
+
+
 @simulated
 async def test_values_of_the_others_stay_while_a_unit_vanishes() -> None:
     async with driven("parallel3") as run:
