@@ -43,6 +43,7 @@ class Exchange:
     attempts_left: int
     addressed: bool | None = None
     """Whether to send it in the addressed form; ``None``: as the adapter takes it."""
+    asked_at: float = 0.0
     wanted_by: Exchange | None = None
     """Who needs the address that this one sets."""
     letter: int = 0

@@ -66,6 +66,10 @@ SHORTEST_WAIT_S = 0.002
 SHORTEST_REST_S = 0.01
 """Shorter ones are not worth it."""
 
+STALL_S, HOLD_S = 3.0, 0.05
+"""Turns so far apart while something waits mean that this process stood still. What waits may be too late for
+whoever asked, who gets the time to take it back."""
+
 QUIET_S = 1.5
 """Without an answer for so long the adapter may have lost its power; it takes two seconds to come back."""
 
@@ -135,6 +139,7 @@ class Link:
         self._quiet: asyncio.Future[None] | None = None
         self._suspended = False
         self._turn_is_due = False
+        self._turn_at = self._hold_until = -math.inf
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -244,6 +249,7 @@ class Link:
             future,
             request.attempts if attempts is None else attempts,
             addressed,
+            asked_at=self._now(),
         )
         bisect.insort(self._waiting, exchange)
         self._take_turn_soon()
@@ -306,6 +312,7 @@ class Link:
         self._incoming.clear()
         self._pacing = Pacing(self._port.baudrate)
         self._address = None
+        self._turn_at = self._now()
         self._quality.restart()
         try:
             self._port.attach(self)
@@ -360,9 +367,14 @@ class Link:
         if self._ended is not None:
             return
         now = self._now()
+        if now > self._turn_at + STALL_S and any(now > one.asked_at + STALL_S for one in self._waiting):
+            self._hold_until = now + HOLD_S
+        self._turn_at = now
         self._expire(now)
         self._not_before = None
-        if self._waiting and not self._suspended:
+        if now < self._hold_until:
+            self._not_before = self._hold_until
+        elif self._waiting and not self._suspended:
             self._send_what_may(now)
         if self._quiet is not None and not self._on_line:
             self._quiet.set_result(None)

@@ -619,13 +619,32 @@ async def test_a_reply_that_is_read_long_after_it_came_answers_nothing() -> None
         assert isinstance(loop, SimulatedLoop)
         loop.stand_still(60.0)
         link.data_received(DC)
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
         assert not asked.done()
         assert len(port.sent) == 2
         port.deliver(DC)
         await asyncio.sleep(0.01)
         assert asked.done()
         assert link.counters.stray_frames == 1
+
+
+@simulated
+async def test_what_waited_while_the_process_stood_still_can_be_taken_back() -> None:
+    port = QuietPort()
+    async with linked(port) as link:
+        asked = later(link.request(GetDc()))
+        await asyncio.sleep(0.05)
+        # One at a time: it waits.
+        waiting = later(asyncio.wait_for(link.request(GetLeds(), priority=Priority.CLIENT), 4.5))
+        await asyncio.sleep(0.05)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimulatedLoop)
+        loop.stand_still(6.0)
+        await asyncio.sleep(0.5)
+        assert waiting.done()
+        assert isinstance(waiting.exception(), TimeoutError)
+        assert GetLeds().frame() not in [frame for _, frame in port.sent]
+        asked.cancel()
 
 
 @simulated

@@ -165,7 +165,6 @@ async def test_a_unit_that_was_away_at_the_start_is_seen_soon(after_s: float) ->
         await run.until(lambda: run.value("/Devices/NumberOfMultis") == 3, 6.0)
 
 
-
 @simulated
 async def test_values_of_the_others_stay_while_a_unit_vanishes() -> None:
     async with driven("parallel3") as run:
