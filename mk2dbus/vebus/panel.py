@@ -48,6 +48,8 @@ JUST_S = 0.05
 WRITE_TIMEOUT_S = 4.5
 """How long until the system has to show the new mode or limit; the contract gives a write 5 s."""
 CONFIRM_INTERVAL_S = 0.2
+SILENCE_LOOK_S = 0.2
+"""How often it is looked meanwhile whether anybody answers still."""
 
 STEPS_PER_A = 10
 MOST_A = 0x7FFF / STEPS_PER_A
@@ -426,13 +428,15 @@ class Panel(Part):
         )
         self._sending = sending
         try:
-            await asyncio.wait({sending})
+            # One that waits for the line while all falls silent is not for who is there afterwards.
+            while not sending.done() and not self._link.silent:
+                await asyncio.wait({sending}, timeout=SILENCE_LOOK_S)
         finally:
             sending.cancel()
             if self._sending is sending:
                 self._sending = None
             self._sent_at = asyncio.get_running_loop().time()
-        if sending.cancelled():
+        if not sending.done() or sending.cancelled():
             return
         try:
             sending.result()

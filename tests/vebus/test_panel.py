@@ -76,7 +76,7 @@ def test_a_minute_has_sixty_frames_also_while_settings_are_read(profile: str) ->
             assert 59 <= len(frames) <= 61
             gaps = [later[0] - earlier[0] for earlier, later in pairwise(frames)]
             assert max(gaps) < 1.6
-            assert min(gaps) > 0.4
+            assert min(gaps) > 0.3
             _no_rule_broken(run.core)
 
     minute()
@@ -535,7 +535,7 @@ def test_what_a_write_would_send_is_said() -> None:
     assert all("(S)" in command.sends for command in COMMANDS.values())
 
 
-@pytest.mark.parametrize("gap_s", [2.0, 3.0])
+@pytest.mark.parametrize("gap_s", [1.7, 2.0, 2.3, 3.0])
 @simulated
 async def test_no_frame_goes_to_another_system_of_the_same_kind(gap_s: float) -> None:
     """The cable is put from one into the other: the adapter is without power for the time it takes."""
