@@ -33,7 +33,7 @@ class Priority(IntEnum):
 
 @dataclass(slots=True, eq=False)
 class Exchange:
-    """One request on its way. Ordered by rank, then by arrival. Times are those of the event loop."""
+    """One request on its way. Ordered by priority, then by arrival. Times are those of the event loop."""
 
     request: Request[Any]
     address: int | None
@@ -65,12 +65,9 @@ class Exchange:
     """Whether it was sent in the addressed form."""
     parts: list[bytes] = field(default_factory=list)
     lane: Lane = field(init=False)
-    rank: Priority = field(init=False)
-    """Its priority, or a higher one when it has waited for long."""
 
     def __post_init__(self) -> None:
         self.lane = self.request.lane
-        self.rank = self.priority
 
     @property
     def over(self) -> bool:
@@ -84,7 +81,7 @@ class Exchange:
             future.set_exception(error)
 
     def __lt__(self, other: Exchange) -> bool:
-        return (self.rank, self.serial) < (other.rank, other.serial)
+        return (self.priority, self.serial) < (other.priority, other.serial)
 
 
 def encoded(request: Request[Any], letter: int, address: int | None = None) -> list[Frame]:

@@ -70,9 +70,6 @@ STALL_S, HOLD_S = 3.0, 0.05
 """Turns so far apart while something waits mean that this process stood still. What waits may be too late for
 whoever asked, who gets the time to take it back."""
 
-STARVED_S = 2.0
-"""So long a request of the background gives way to telemetry."""
-
 QUIET_S = 1.5
 """Without an answer for so long the adapter may have lost its power; it takes two seconds to come back."""
 
@@ -476,7 +473,6 @@ class Link:
 
     def _send_what_may(self, now: float) -> None:
         """Send in order of priority. Nobody is overtaken by what would delay him."""
-        self._promote(now)
         closed: frozenset[Lane] = frozenset()
         hurry = False
         for exchange in tuple(self._waiting):
@@ -510,14 +506,6 @@ class Link:
                 continue
             self._waiting.remove(exchange)
             self._send(exchange, now, through)
-
-    def _promote(self, now: float) -> None:
-        """Where telemetry takes all there is, what is read once gets its turn all the same."""
-        for exchange in tuple(self._waiting):
-            if exchange.rank is Priority.BACKGROUND and now > exchange.asked_at + STARVED_S:
-                self._waiting.remove(exchange)
-                exchange.rank = Priority.TELEMETRY
-                bisect.insort(self._waiting, exchange)
 
     def _needed_lane(self, exchange: Exchange) -> Lane:
         """The lane of an exchange, or that of the address it needs first."""
