@@ -116,7 +116,7 @@ class Adapter:
         self.stuck = False
         """Fault: sends its ``V`` once a second and answers nothing."""
         self.foreign_configuration_every = 0
-        """Fault: at high speed every so-manieth reply to `F 07` comes from another device; 0: none (§1)."""
+        """Fault: at high speed every n-th reply to `F 07` comes from another device; 0: none (§1)."""
         self.speed = Speed()
         """Speed of the line, and what goes wrong with it."""
         self.exchanges = Exchanges(log)

@@ -235,7 +235,7 @@ COMMANDS = {
         Command(
             "adapter foreign",
             (integer("EVERY", 0, 1000),),
-            "At high speed every so-manieth F 07 is answered by another unit; 0: none.",
+            "At high speed every n-th F 07 is answered by another unit; 0: none.",
             actions.adapter_foreign,
         ),
         Command(

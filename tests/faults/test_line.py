@@ -32,7 +32,7 @@ Change = Callable[[bytes], bytes | Pieces]
 
 @dataclass
 class EveryNth:
-    """Does something to every so-manieth frame; the rest goes through as it is."""
+    """Does something to every n-th frame; the rest goes through as it is."""
 
     nth: int
     change: Callable[[int, bytes], bytes | Pieces]
