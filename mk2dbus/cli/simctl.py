@@ -43,14 +43,15 @@ async def run(arguments: argparse.Namespace) -> int:
             line.connect(str(arguments.socket))
         except OSError as error:
             raise Stop(f"no simulator at {arguments.socket}: {error.strerror or error}", USAGE) from error
-        try:
-            with line.makefile("r", encoding="utf-8") as replies:
-                for text in lines:
+        with line.makefile("r", encoding="utf-8") as replies:
+            for text in lines:
+                try:
                     line.sendall(f"{' '.join(text.split())}\n".encode())
-                    for reply in _reply(replies):
-                        print(reply, flush=True)
-        except OSError as error:
-            raise Stop(f"the simulator is gone: {error.strerror or error}", FAILED) from error
+                    answer = list(_reply(replies))
+                except OSError as error:
+                    raise Stop(f"the simulator is gone: {error.strerror or error}", FAILED) from error
+                for reply in answer:
+                    print(reply, flush=True)
     return DONE
 
 

@@ -34,6 +34,8 @@ from mk2dbus.vebus.telemetry import SLOW
 log = logging.getLogger(__name__)
 
 STATE_PATH, CURRENT_PATH, SOC_PATH = "/VebusSetChargeState", "/Dc/0/MaxChargeCurrent", "/Soc"
+SILENT_S = 3.0
+"""A device that answers nothing for so long may be gone, and its share of the charge current with it."""
 CURRENT_S = 2.0
 """How often the charge current in effect is shown anew; it needs the line only until it was read once."""
 WRITE_TIMEOUT_S = 4.5
@@ -154,7 +156,9 @@ class Charger(Part):
                 Limits(sum(share.minimum for share in known), sum(share.maximum for share in known)),
             )
         parts = [self._in_effect(number) for number in range(len(self._devices))]
-        unknown = None in parts or not self._complete()
+        now = asyncio.get_running_loop().time()
+        silent = any(now > device.last_answer + SILENT_S for device in self._devices)
+        unknown = None in parts or silent or not self._complete()
         return {CURRENT_PATH: None if unknown else sum(part for part in parts if part is not None)}
 
     def _share(self, device: Device) -> Share | None:

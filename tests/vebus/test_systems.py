@@ -383,3 +383,13 @@ async def test_a_unit_is_swapped_for_one_of_the_same_kind(
         word = new.settings[2].stored
         assert word != 5650
         await run.until(lambda: shown in run.tree and run.value(shown) == word / 100, 400.0)
+
+
+@simulated
+async def test_the_charge_current_of_a_unit_that_is_away_is_not_in_the_sum() -> None:
+    async with driven("ess3") as run:
+        await run.until_all_read()
+        await run.until_known("/Dc/0/MaxChargeCurrent")
+        before = run.value("/Dc/0/MaxChargeCurrent")
+        run.core.devices[1].present = False
+        await run.until(lambda: run.value("/Dc/0/MaxChargeCurrent") != before, 5.5)
