@@ -29,6 +29,8 @@ VERSIONS = range(1_000_000, 10_000_000)
 SNAPSHOT_FIRMWARE = 300
 SERIAL_FIRMWARE = 308
 """Firmware, as the last three digits read, from which a device has snapshots, and a serial number (§4)."""
+NOISY_ROUNDS = 3
+"""How often a serial number is asked, with all attempts, where frames were damaged lately."""
 
 
 class Stored(NamedTuple):
@@ -177,10 +179,18 @@ class Device:
         self.version = version.value
         self.is_new = version.complete
         if self.firmware_digits >= SERIAL_FIRMWARE:
+            self.serial = await self._ask_serial()
+
+    async def _ask_serial(self) -> str | None:
+        """It is asked once in a session, so not given up soon on a noisy line."""
+        for left in reversed(range(NOISY_ROUNDS)):
             try:
-                self.serial = await self.confirmed(winmon.GetSerial(), Priority.TELEMETRY)
+                return await self.confirmed(winmon.GetSerial(), Priority.TELEMETRY)
             except (errors.NotSupported, errors.NoReply) as error:
-                log.info("%s does not tell its serial number: %s", self, error)
+                if not left or not self.noisy or isinstance(error, errors.NotSupported):
+                    log.info("%s does not tell its serial number: %s", self, error)
+                    break
+        return None
 
     # --- RAM variables ---------------------------------------------------------------------------------
 

@@ -422,3 +422,20 @@ async def test_it_ends_when_told_so_in_the_moment_in_which_the_system_goes() -> 
     await run.write("/RedetectSystem", 1)
     async with asyncio.timeout(10.0):
         await stack.aclose()
+
+
+@simulated
+async def test_a_serial_number_is_asked_again_on_a_noisy_line() -> None:
+    core = Core("multiplus2")
+    lost: list[bytes] = []
+
+    def noise(data: bytes) -> bytes:
+        if data[3:4] == b"\x9d" and len(lost) < 4:
+            lost.append(data)
+            return data[:-1] + bytes((data[-1] ^ 0x55,))
+        return data
+
+    core.outgoing = noise
+    async with driven(core=core) as run:
+        await run.until(lambda: run.value("/Serial") is not None, 15.0)
+        assert len(lost) == 4
