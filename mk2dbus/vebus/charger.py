@@ -109,7 +109,7 @@ class Charger(Part):
         devices: Sequence[Device],
         items: Sequence[DeviceItems],
         show_state: Callable[[DeviceState], None],
-        complete: Callable[[], bool] = lambda: True,
+        complete: Callable[[], bool],
     ) -> None:
         self._link = link
         self._board = board
